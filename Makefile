@@ -1,0 +1,33 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+THREADS ?= 1
+
+export OMP_NUM_THREADS ?= $(THREADS)
+
+.PHONY: setup check unit contract golden e2e test demo clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit contract golden e2e: setup
+	$(BIN)/pytest tests/$@
+
+test: setup check
+	$(BIN)/pytest tests
+
+demo: setup
+	$(BIN)/surpass run chess
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

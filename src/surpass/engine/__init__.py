@@ -1,0 +1,1 @@
+"""Engines: they run the graph of a study's stages against a store."""

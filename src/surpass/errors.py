@@ -1,0 +1,25 @@
+"""The exceptions that Surpass raises for its users.
+
+Every message names the value that was wrong, what is allowed, and what to do next. The command
+line prints the message alone, on one line; a traceback is for our own mistakes only.
+"""
+
+
+class SurpassError(Exception):
+    """Base of every error that a user can cause or mend."""
+
+
+class ConfigError(SurpassError, ValueError):
+    """What was asked for does not exist or does not fit together."""
+
+
+class DataError(SurpassError, ValueError):
+    """Input data is malformed: a file, a row, a label, a chess position."""
+
+
+class StoreError(SurpassError, OSError):
+    """The artifact store cannot be read or written."""
+
+
+class MissingExtraError(SurpassError, ImportError):
+    """An optional package is needed and not installed."""

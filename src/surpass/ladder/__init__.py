@@ -1,0 +1,1 @@
+"""The chess ladder: reading games, pretraining the rungs, and their model card."""

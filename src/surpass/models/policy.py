@@ -1,0 +1,128 @@
+"""Chess policies: residual convolutions on the board seen from the side to move.
+
+The head scores a move by what its two squares say of each other: a bilinear form of the features
+at the square of origin and the square of arrival. Pretraining uses batch normalisation; what ships
+and is fine-tuned has it folded into the convolutions (`fold`), so that a student's gradient never
+depends on which other examples share its batch.
+
+Shape suffixes: N positions, B packed bytes (34), C channels, M move numbers (4168), S squares (64).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from surpass.boards import NUM_MOVES, UNDERPROMOTIONS
+from surpass.models.planes import NUM_PLANES, Position, attacks, decode, input_planes
+
+_STEPS = 3
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Shape of a policy.
+
+    Attributes:
+        channels: Width of the trunk.
+        blocks: Residual blocks of two 3x3 convolutions.
+        key_dim: Width of the bilinear head.
+    """
+
+    channels: int
+    blocks: int
+    key_dim: int = 32
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of one forward pass for one position (a multiply-add is two)."""
+        trunk = 9 * (NUM_PLANES * self.channels + 2 * self.blocks * self.channels**2)
+        return 2.0 * 64 * (trunk + 2 * self.channels * self.key_dim + 64 * self.key_dim)
+
+
+class Block(nn.Module):
+    """relu(x + conv(relu(conv(x)))), each convolution normalised while pretraining."""
+
+    def __init__(self, channels: int, *, normalised: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=not normalised)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=not normalised)
+        self.norm1: nn.Module = nn.BatchNorm2d(channels) if normalised else nn.Identity()
+        self.norm2: nn.Module = nn.BatchNorm2d(channels) if normalised else nn.Identity()
+        if isinstance(self.norm2, nn.BatchNorm2d):
+            nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (N, C, 8, 8) to the same shape."""
+        hidden = torch.relu_(self.norm1(self.conv1(x)))
+        return torch.relu_(self.norm2(self.conv2(hidden)).add_(x))
+
+
+class Policy(nn.Module):
+    """Scores every move number on a position."""
+
+    def __init__(self, config: PolicyConfig, *, normalised: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        width = config.channels
+        self.stem = nn.Conv2d(NUM_PLANES, width, 3, padding=1, bias=not normalised)
+        self.stem_norm: nn.Module = nn.BatchNorm2d(width) if normalised else nn.Identity()
+        self.square_bias = nn.Parameter(torch.zeros(1, width, 8, 8))
+        self.blocks = nn.ModuleList(Block(width, normalised=normalised) for _ in range(config.blocks))
+        self.origin = nn.Linear(width, config.key_dim)
+        self.target = nn.Linear(width, config.key_dim)
+        self.underpromotion = nn.Linear(width, len(UNDERPROMOTIONS) * _STEPS)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, boards_NB: Tensor) -> Tensor:
+        """Logits of all move numbers, legal or not, float32 (N, 4168), of packed positions, uint8 (N, 34)."""
+        position = decode(boards_NB)
+        return self.score(position, attacks(position))
+
+    def score(self, position: Position, attacks_NSS: Tensor) -> Tensor:
+        """The same for decoded positions whose attacks are known."""
+        x = input_planes(position, attacks_NSS)
+        x = torch.relu_(self.stem_norm(self.stem(x)) + self.square_bias)
+        for block in self.blocks:
+            x = block(x)
+        squares_NSC = x.permute(0, 2, 3, 1).flatten(1, 2)
+        origin = self.origin(squares_NSC) * self.config.key_dim**-0.5
+        moves_NSS = origin @ self.target(squares_NSC).transpose(1, 2)
+        under = self.underpromotion(squares_NSC[:, 48:56]).unflatten(2, (len(UNDERPROMOTIONS), _STEPS))
+        logits_NM = torch.cat((moves_NSS.flatten(1), under.transpose(1, 2).flatten(1)), dim=1)
+        assert logits_NM.shape[1] == NUM_MOVES
+        return logits_NM
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+
+
+@torch.no_grad()
+def fold(policy: Policy) -> Policy:
+    """The same function without normalisation layers, as evaluation mode computes it.
+
+    Raises:
+        ValueError: The policy has no normalisation layers.
+    """
+    if not isinstance(policy.stem_norm, nn.BatchNorm2d):
+        raise ValueError("this policy is folded already")
+    folded = Policy(policy.config)
+    state = {name: value for name, value in policy.state_dict().items() if "norm" not in name}
+    pairs = [("stem", policy.stem, policy.stem_norm)]
+    for place, block in enumerate(policy.blocks):
+        pairs += [(f"blocks.{place}.conv{k}", getattr(block, f"conv{k}"), getattr(block, f"norm{k}")) for k in (1, 2)]
+    for name, conv, norm in pairs:
+        state[f"{name}.weight"], state[f"{name}.bias"] = _folded(conv, norm)
+    folded.load_state_dict(state)
+    return folded
+
+
+def config_metadata(config: PolicyConfig) -> dict[str, int]:
+    """The shape as plain numbers, for the header of a weights file."""
+    return asdict(config)

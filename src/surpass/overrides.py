@@ -1,0 +1,139 @@
+"""Studies changed from the command line: `pairs=chess-2:chess-4 seeds=5 learning_rate=2e-3`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from surpass.errors import ConfigError
+from surpass.methods import METHODS
+from surpass.models.sources import ladder_names
+from surpass.study import Pair, Study
+from surpass.train.recipe import Recipe
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{name}={text} is no whole number") from None
+
+
+def _real(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{name}={text} is no number") from None
+
+
+def _seeds(text: str, name: str) -> tuple[int, ...]:
+    """`3` is 0, 1, 2; `4,7` is those; `2-5` is 2, 3, 4, 5."""
+    if re.fullmatch(r"\d+", text):
+        count = int(text)
+        if not 1 <= count <= 10_000:
+            raise ConfigError(f"seeds={text}: give a number of seeds from 1 to 10000, a list 0,1,2 or a range 0-9")
+        return tuple(range(count))
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if match is None:
+            raise ConfigError(f"seeds={text}: {part!r} is no seed; give a number of seeds, a list 0,1,2 or a range 0-9")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(seeds)
+
+
+def model_name(text: str) -> str:
+    """`3` and `chess-3` are short for `ladder:chess-3`."""
+    if text.isdigit():
+        text = f"chess-{text}"
+    return text if ":" in text else f"ladder:{text}"
+
+
+def _pairs(text: str, name: str) -> tuple[Pair, ...]:
+    """`2-4,chess-3:chess-4` or `all`: every rung supervising every larger one."""
+    if text == "all":
+        rungs = [f"ladder:{rung}" for rung in ladder_names()]
+        return tuple((weak, strong) for i, weak in enumerate(rungs) for strong in rungs[i + 1 :])
+    pairs = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)-(\d+)", part) or re.fullmatch(r"(.+?)>(.+)", part)
+        match = match or re.fullmatch(r"([^:]+):([^:]+)", part)
+        if match is None:
+            raise ConfigError(f"pairs={text}: {part!r} is no pair; write 2-4, chess-2:chess-4, MODEL>MODEL, or all")
+        pairs.append((model_name(match[1]), model_name(match[2])))
+    return tuple(pairs)
+
+
+def _methods(text: str, name: str) -> tuple[str, ...]:
+    return tuple(METHODS) if text == "all" else tuple(text.split(","))
+
+
+def _num_test(text: str, name: str) -> int | None:
+    return None if text == "all" else _whole(text, name)
+
+
+def _text(text: str, name: str) -> str:
+    return text
+
+
+_STUDY: dict[str, Callable[[str, str], Any]] = {
+    "pairs": _pairs,
+    "methods": _methods,
+    "seeds": _seeds,
+    "labels": _text,
+    "num_train": _whole,
+    "num_test": _num_test,
+    "train_mix": _text,
+    "test_mix": _text,
+    "test_part": _text,
+}
+_RECIPE: dict[str, Callable[[str, str], Any]] = {
+    "epochs": _whole,
+    "batch_size": _whole,
+    "learning_rate": _real,
+    "schedule": _text,
+    "warmup_frac": _real,
+    "weight_decay": _real,
+}
+_TASK: dict[str, Callable[[str, str], Any]] = {
+    "puzzles": _text,
+    "max_puzzles": _whole,
+    "split_seed": _whole,
+}
+assert set(_RECIPE) == {field.name for field in fields(Recipe)}
+
+
+def override(study: Study, texts: Sequence[str]) -> Study:
+    """The study with `name=value` texts applied.
+
+    Raises:
+        ConfigError: A text is no `name=value`, the name is unknown, or the value makes no sense.
+    """
+    study_changes: dict[str, Any] = {}
+    recipe_changes: dict[str, Any] = {}
+    task_changes: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise ConfigError(f"{text!r} is no override; write name=value, for example seeds=5")
+        for readers, changes in ((_STUDY, study_changes), (_RECIPE, recipe_changes), (_TASK, task_changes)):
+            if name in readers:
+                changes[name] = readers[name](value, name)
+                break
+        else:
+            raise ConfigError(_unknown(name))
+    if task_changes:
+        study_changes["task"] = replace(study.task, **task_changes)  # type: ignore[type-var]
+    if recipe_changes:
+        study_changes["recipe"] = replace(study.recipe, **recipe_changes)
+    return study.replace(**study_changes)
+
+
+def _unknown(name: str) -> str:
+    names = [*_STUDY, *_RECIPE, *_TASK]
+    close = get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
+    return f"no setting {name!r}; {hint}"

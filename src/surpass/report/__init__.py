@@ -1,0 +1,1 @@
+"""What a reader sees of the results: tables, figures and the page."""

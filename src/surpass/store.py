@@ -1,0 +1,305 @@
+"""Content-addressed artifacts: computed once, found by id, never served half-written or damaged.
+
+- `STORE.json` marks the folder as a store and has its format version.
+- `<kind>/<label>-<id16>/` is one artifact. Its name is for people: the id is in `manifest.json`.
+- `tmp/` holds drafts; a complete one is renamed into place.
+- `work/<id>/` is the scratch of a stage that can resume.
+- `leases/` tells who computes what now (see `lease`).
+- `damaged/` keeps what failed verification.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from surpass.artifact import Artifact, Damaged, check, faults, known_digests, read, remember, seal
+from surpass.disk import atomic_write, disk_errors, fsync_path, is_disk_full, store_error
+from surpass.errors import StoreError
+from surpass.layout import (
+    MARKER,
+    SERVICE,
+    check_id,
+    check_kind,
+    folder_name,
+    kinds,
+    left_over,
+    make_temporary,
+    open_root,
+    sorted_entries,
+)
+
+__all__ = ["Artifact", "Draft", "Problem", "Store", "atomic_write"]
+
+# A folder changed within its clock's last tick may change again without a new time stamp. Where the
+# clocks of machines differ this may miss an artifact, which then is computed twice, no worse.
+_SETTLED_NS = 2_000_000_000
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the store that should not be so."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An artifact in the making: write files into `path`, then `publish`."""
+
+    store: Store
+    kind: str
+    id: str
+    label: str
+    path: Path
+
+    def publish(self, manifest_fields: dict[str, Any]) -> Artifact:
+        """Make the draft an artifact, all at once and for good.
+
+        Args:
+            manifest_fields: What the manifest says beside kind, id, label, format, files, created,
+                host and pid; anything that has canonical JSON.
+
+        Returns:
+            The artifact, or the one that was there already; then the draft is dropped.
+
+        Raises:
+            StoreError: It cannot be written; the store is as it was.
+            ValueError: `manifest_fields` uses a name that the store fills in.
+        """
+        with disk_errors(self.path):
+            sealed = seal(self.path, self.kind, self.id, self.label, manifest_fields)
+            return self.store._install(sealed)
+
+
+class Store:
+    """A folder of artifacts that many processes and machines can share.
+
+    Raises:
+        StoreError: The folder cannot be made or read, holds other things, or was written by a
+            later version.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        if "://" in str(root):
+            raise StoreError(
+                f"no store at {root}: URLs are not supported; name a folder, a mounted one to share"
+            )
+        self.root = Path(root).expanduser().absolute()
+        self.leases = self.root / "leases"
+        self._listings: dict[str, tuple[int, dict[str, list[str]]]] = {}
+        with disk_errors(self.root):
+            open_root(self.root)
+
+    def find(self, kind: str, id: str) -> Artifact | None:
+        """Return the artifact with this id if it is there and every byte of it is as published.
+
+        A damaged one is moved to `damaged/` with a warning, so that it is computed again. Digests
+        are remembered in the process until a file's size or time changes.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        check_kind(kind)
+        check_id(id)
+        with disk_errors(self.root):
+            for folder in self._candidates(kind, id):
+                try:
+                    inode = folder.stat().st_ino
+                    artifact = read(folder)
+                    check(artifact, digests=True)
+                except Damaged as damage:
+                    self._set_aside(folder, inode, str(damage))
+                except FileNotFoundError:  # another process has just moved it
+                    continue
+                else:
+                    if (artifact.kind, artifact.id) == (kind, id):
+                        return artifact
+        return None
+
+    def contains(self, kind: str, id: str) -> bool:
+        """Tell whether the artifact looks complete: its manifest is sound and all sizes are right.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        check_kind(kind)
+        check_id(id)
+        with disk_errors(self.root):
+            for folder in self._candidates(kind, id):
+                with suppress(Damaged, FileNotFoundError):
+                    artifact = read(folder)
+                    check(artifact, digests=False)
+                    if (artifact.kind, artifact.id) == (kind, id):
+                        return True
+        return False
+
+    @contextmanager
+    def draft(self, kind: str, id: str, label: str) -> Iterator[Draft]:
+        """Open a fresh folder to write an artifact into; it is removed unless published.
+
+        Args:
+            kind: The type of stage, lower case; names the folder.
+            id: The stage's id, 64 hex digits.
+            label: For people; characters that do not suit a folder name become `-`.
+
+        Raises:
+            StoreError: The store cannot be written, or the disk filled up while the body wrote.
+        """
+        check_kind(kind)
+        check_id(id)
+        with disk_errors(self.root):
+            temporary = make_temporary(self.root, folder_name(label, id))
+        try:
+            yield Draft(self, kind, id, label, temporary / "files")
+        except Exception as error:
+            if is_disk_full(error):
+                raise store_error(error, temporary) from error
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def work(self, id: str) -> Path:
+        """Return the scratch folder of a stage, with what an interrupted run left in it.
+
+        Raises:
+            StoreError: It cannot be made.
+        """
+        check_id(id)
+        folder = self.root / "work" / id
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def drop_work(self, id: str) -> None:
+        """Remove a stage's scratch folder, all at once: nobody resumes from half of it.
+
+        Raises:
+            StoreError: It cannot be removed.
+        """
+        check_id(id)
+        folder = self.root / "work" / id
+        if not folder.exists():
+            return
+        with disk_errors(folder):
+            temporary = make_temporary(self.root, f"work-{id[:16]}")
+            with suppress(FileNotFoundError):
+                os.rename(folder, temporary / "work")
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
+        """Go through all artifacts with a sound manifest, by kind and folder name.
+
+        Digests are not checked here: ask `find` for what will be used, `verify` for everything.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        for name in kinds(self.root) if kind is None else [kind]:
+            for folder in sorted_entries(self.root / name):
+                artifact = None
+                with disk_errors(folder), suppress(Damaged, FileNotFoundError):
+                    artifact = read(folder)
+                if artifact is not None:
+                    yield artifact
+
+    def verify(self) -> list[Problem]:
+        """Read every byte of the store and list what is wrong; nothing is changed.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        known_digests.clear()
+        with disk_errors(self.root):
+            known = {MARKER, *SERVICE, *kinds(self.root)}
+            entries = sorted_entries(self.root)
+            problems = [Problem(entry, "unknown entry") for entry in entries if entry.name not in known]
+            for kind in kinds(self.root):
+                for folder in sorted_entries(self.root / kind):
+                    problems += [Problem(folder, reason) for reason in faults(folder)]
+            problems += [
+                Problem(folder, "left over by a process that ended") for folder in left_over(self.root)
+            ]
+        return problems
+
+    def clean_tmp(self) -> list[Path]:
+        """Remove the temporary folders of processes that ended, and of others after a day.
+
+        Returns:
+            What was removed.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        with disk_errors(self.root / "tmp"):
+            removed = list(left_over(self.root))
+            for folder in removed:
+                with suppress(FileNotFoundError):  # another process cleans up too
+                    shutil.rmtree(folder)
+        return removed
+
+    def _install(self, sealed: Artifact) -> Artifact:
+        home = self.root / sealed.kind
+        target = home / folder_name(sealed.manifest["label"], sealed.id)
+        if not home.is_dir():
+            home.mkdir(exist_ok=True)
+            fsync_path(self.root)
+        for _ in range(2):
+            existing = self.find(sealed.kind, sealed.id)
+            if existing is not None:
+                return existing
+            try:
+                os.rename(sealed.path, target)
+            except OSError as error:
+                if error.errno not in _OCCUPIED:
+                    raise
+                continue  # somebody was faster; or it is damaged, and `find` moves it aside
+            fsync_path(home)
+            installed = replace(sealed, path=target)
+            remember(installed)
+            return installed
+        raise StoreError(f"{target} is in the way and cannot be used: move it elsewhere")
+
+    def _candidates(self, kind: str, id: str) -> list[Path]:
+        home = self.root / kind
+        try:
+            changed = home.stat().st_mtime_ns
+            listed_at, names = self._listings.get(kind, (None, {}))
+            if changed != listed_at:
+                names = {}
+                for name in sorted(os.listdir(home)):
+                    names.setdefault(name[-16:], []).append(name)
+                if time.time_ns() - changed > _SETTLED_NS:
+                    self._listings[kind] = (changed, names)
+        except FileNotFoundError:
+            return []
+        return [home / name for name in names.get(id[:16], [])]
+
+    def _set_aside(self, folder: Path, inode: int, reason: str) -> None:
+        target = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{os.urandom(4).hex()}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            os.rename(folder, target)
+        except FileNotFoundError:  # another process has just moved it
+            return
+        except OSError as error:
+            _log.warning(
+                "damaged: %s (%s); ignored, as it cannot be moved: %s", folder, reason, error.strerror
+            )
+            return
+        if target.stat().st_ino != inode:  # another process moved it, and published it again
+            with suppress(OSError):
+                os.rename(target, folder)
+            return
+        _log.warning("damaged: %s (%s); moved to %s, it will be computed again", folder, reason, target)

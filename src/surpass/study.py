@@ -1,0 +1,170 @@
+"""What to compare, and the graph of stages that it takes. No torch, and nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import NamedTuple
+
+from surpass.errors import ConfigError
+from surpass.identity import digest_of
+from surpass.methods import WeakToStrong, find_method
+from surpass.models.sources import resolve
+from surpass.stages import Examples, Fit, Label, Score, Stage, sees_truth
+from surpass.tasks import Task
+from surpass.train.recipe import Recipe
+
+LABEL_KINDS = ("soft", "hard")
+Pair = tuple[str, str]
+
+
+class RowStages(NamedTuple):
+    """The stages of one row of results."""
+
+    pair: Pair
+    method: str
+    seed: int
+    student: Fit
+    weak_score: Score
+    student_score: Score
+    ceiling_score: Score
+    oracle: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Pairs of models x methods x seeds on one task.
+
+    Attributes:
+        name: What it is called.
+        task: Where examples come from.
+        pairs: (supervisor, student) as model names.
+        methods: Keys of `METHODS`.
+        seeds: Each seed draws its own examples for both halves, and their order. All are scored on
+            the same test examples.
+        labels: "soft" for the supervisor's probabilities, "hard" for its greedy choice.
+        num_train: Examples of either half.
+        num_test: Test examples; None for all.
+        train_mix: How training examples are drawn; one of the task's mixes.
+        test_mix: The same for test examples.
+        test_part: The part that is scored: "test", or "validation" while settings are tuned.
+        recipe: Settings of every fit: weak, student and ceiling alike.
+
+    Raises:
+        ConfigError: A value names nothing that exists, or nothing would be compared.
+    """
+
+    name: str
+    task: Task
+    pairs: tuple[Pair, ...]
+    methods: tuple[str, ...] = ("naive",)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    labels: str = "soft"
+    num_train: int = 10_000
+    num_test: int | None = None
+    train_mix: str = "all"
+    test_mix: str = "all"
+    test_part: str = "test"
+    recipe: Recipe = Recipe()
+
+    def __post_init__(self) -> None:
+        if self.labels not in LABEL_KINDS:
+            raise ConfigError(f"labels={self.labels!r} must be one of {', '.join(LABEL_KINDS)}")
+        for what in ("pairs", "methods", "seeds"):
+            values = getattr(self, what)
+            if not values:
+                raise ConfigError(f"{what} is empty: name at least one")
+            if len(set(values)) < len(values):
+                raise ConfigError(f"{what}={values} names one twice")
+        for mix in (self.train_mix, self.test_mix):
+            if mix not in self.task.mixes:
+                raise ConfigError(f"no mix {mix!r} in task {self.task.name}; choose from {', '.join(self.task.mixes)}")
+        if self.test_part not in self.task.parts:
+            raise ConfigError(f"no part {self.test_part!r}; choose from {', '.join(self.task.parts)}")
+        if self.num_train < 1 or (self.num_test is not None and self.num_test < 1):
+            raise ConfigError(f"num_train={self.num_train} and num_test={self.num_test} must be at least 1")
+        for method in self.methods:
+            find_method(method)
+        for weak, strong in self.pairs:
+            if resolve(weak).name == resolve(strong).name:
+                raise ConfigError(f"the pair {weak} -> {strong} is one model: name two")
+
+    @property
+    def test_examples(self) -> Examples:
+        """What every model of the study is scored on."""
+        return Examples(task=self.task, part=self.test_part, size=self.num_test, seed=0, mix=self.test_mix)
+
+    def setting(self, pair: Pair, seed: int) -> WeakToStrong:
+        """The experiment of one pair and seed."""
+        halves = {
+            part: Examples(task=self.task, part=part, size=self.num_train, seed=seed, mix=self.train_mix)
+            for part in ("weak", "student")
+        }
+        return WeakToStrong(
+            weak_model=pair[0],
+            strong_model=pair[1],
+            weak_examples=halves["weak"],
+            student_examples=halves["student"],
+            hard=self.labels == "hard",
+            recipe=self.recipe,
+            seed=seed,
+        )
+
+    def score(self, fit: Fit) -> Score:
+        """A fitted model on the test examples."""
+        return Score(labels=Label(source=fit, examples=self.test_examples), examples=self.test_examples)
+
+    def rows(self) -> list[RowStages]:
+        """The stages of every row: pairs, then methods, then seeds."""
+        rows = []
+        for pair, method, seed in product(self.pairs, self.methods, self.seeds):
+            w2s = self.setting(pair, seed)
+            student = find_method(method)(w2s)
+            rows.append(
+                RowStages(
+                    pair=pair,
+                    method=method,
+                    seed=seed,
+                    student=student,
+                    weak_score=self.score(w2s.weak),
+                    student_score=self.score(student),
+                    ceiling_score=self.score(w2s.ceiling),
+                    oracle=learns_truth(student),
+                )
+            )
+        return rows
+
+    @property
+    def id(self) -> str:
+        """Digest of all scores it consists of, 64 hex digits."""
+        return digest_of(sorted(stage.id for row in self.rows() for stage in targets(row)))
+
+    def replace(self, **changes: object) -> Study:
+        """The same study with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def targets(row: RowStages) -> tuple[Score, Score, Score]:
+    """What has to be computed for a row."""
+    return row.weak_score, row.student_score, row.ceiling_score
+
+
+def learns_truth(student: Fit) -> bool:
+    """Whether truth of the student's own examples reached the student, directly or through others.
+
+    The supervisor learned the truth of its own half; that is no oracle.
+    """
+    own = student.examples.id
+
+    def reached(stage: Stage) -> bool:
+        if isinstance(stage, Fit) and sees_truth(stage) and stage.examples.id == own:
+            return True
+        return any(reached(before) for before in stage.upstream)
+
+    return reached(student)
+
+
+def unique(stages: Sequence[Stage]) -> list[Stage]:
+    """Stages in order, equal ones once."""
+    return list({stage.id: stage for stage in stages}.values())

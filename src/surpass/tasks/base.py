@@ -1,0 +1,57 @@
+"""What every task promises."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+
+
+class ExampleTables(NamedTuple):
+    """Examples and their sealed truth, row for row.
+
+    Attributes:
+        inputs: What a model may see. A column `id` (string, unique, the same in every run), then
+            the columns of the task.
+        truth: Columns `id` (string, as in `inputs`) and `truth` (int16, the right candidate).
+    """
+
+    inputs: pa.Table
+    truth: pa.Table
+
+
+class Task(Protocol):
+    """A source of examples with known answers, cut into parts that share nothing."""
+
+    @property
+    def name(self) -> str:
+        """The key in `TASKS`."""
+        ...
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts: the supervisor's, the student's, for choosing, for the result."""
+        ...
+
+    def digests(self) -> dict[str, str]:
+        """The sha256 of every file from outside that the examples depend on, by role."""
+        ...
+
+    @property
+    def mixes(self) -> tuple[str, ...]:
+        """The ways of drawing examples from a part; the first is as they come."""
+        ...
+
+    def examples(self, *, part: str, size: int | None, seed: int, mix: str) -> ExampleTables:
+        """Examples of one part.
+
+        Args:
+            part: One of `parts`.
+            size: How many; None for all there are. A smaller size is a subset of a larger one.
+            seed: Chooses which, and their order.
+            mix: One of `mixes`.
+
+        Raises:
+            ConfigError: There is no such part, or it holds fewer than `size` examples.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Training and labelling: recipes, the one loop, checkpoints."""

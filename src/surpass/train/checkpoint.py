@@ -1,0 +1,66 @@
+"""A training that stops and goes on to the same bits: weights, AdamW's state, and where it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from surpass.disk import atomic_write
+
+_MODEL, _OPTIMIZER, _EXTRA = "model.", "optimizer.", "extra."
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: Optimizer, position: dict[str, Any], extra: dict[str, Tensor]
+) -> None:
+    """Write everything as one safetensors file, whole or not at all.
+
+    Args:
+        path: Where to.
+        model: Its state is saved.
+        optimizer: Its state is saved; its settings follow from the recipe.
+        position: Where training stands, as plain JSON; what `load_checkpoint` returns.
+        extra: Further tensors, such as the losses so far.
+
+    Raises:
+        StoreError: The file cannot be written; the old one is as it was.
+    """
+    tensors = {_MODEL + name: value.contiguous() for name, value in model.state_dict().items()}
+    for place, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"{_OPTIMIZER}{place}.{name}": value.contiguous() for name, value in state.items()}
+    tensors |= {_EXTRA + name: value for name, value in extra.items()}
+    atomic_write(path, save(tensors, {"position": json.dumps(position, sort_keys=True)}))
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: Optimizer
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Restore model and optimizer in place.
+
+    Returns:
+        Position and extra tensors, or None when there is no checkpoint that can be read: then
+        nothing was changed, and training starts anew.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            position = json.loads(file.metadata()["position"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+        return None
+    model.load_state_dict(_behind(_MODEL, tensors))
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in _behind(_OPTIMIZER, tensors).items():
+        place, _, entry = name.partition(".")
+        states.setdefault(int(place), {})[entry] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return position, _behind(_EXTRA, tensors)
+
+
+def _behind(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
