@@ -23,3 +23,7 @@ class StoreError(SurpassError, OSError):
 
 class MissingExtraError(SurpassError, ImportError):
     """An optional package is needed and not installed."""
+
+
+class Stopped(SurpassError):
+    """The run was asked to stop, and what it had done so far is saved."""

@@ -86,7 +86,8 @@ def execution_field(default: Any = MISSING, *, default_factory: Any = MISSING) -
 def identity_fields(instance: object) -> dict[str, Any]:
     """Return name and value of the fields that can change a number.
 
-    Dataclasses inside (also in lists, tuples and dicts) become dicts of their own identity fields.
+    Dataclasses inside (also in lists, tuples and dicts) become dicts of their own identity fields;
+    those that have an `id`, such as the stages that a stage takes from, count by it.
     Their type is not part of it: where a field may hold one of several dataclasses, give each a
     field that tells them apart.
 
@@ -142,7 +143,7 @@ def _counts(entry: Field[Any], value: object) -> bool:
 
 def _unfolded(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
-        return identity_fields(value)
+        return value.id if hasattr(value, "id") else identity_fields(value)
     if type(value) in (list, tuple):
         return [_unfolded(item) for item in value]  # type: ignore[attr-defined]
     if type(value) is dict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ def rows(labels: pa.Table) -> list[Floats]:
     column = labels["probs"].combine_chunks()
     values = column.values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     offsets = column.offsets.to_numpy()
-    return [values[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [values[start:end] for start, end in pairwise(offsets.tolist())]
 
 
 def _named(ids: Sequence[str]) -> str:
@@ -65,7 +66,9 @@ def require_unique(ids: Sequence[str], what: str) -> None:
         raise DataError(f"{what} have doubled ids: {_named(doubled)}; each example is labelled once")
 
 
-def join(ids: Sequence[str], num_candidates: Sequence[int], labels: pa.Table, *, subset: bool = False) -> pa.Table:
+def join(
+    ids: Sequence[str], num_candidates: Sequence[int], labels: pa.Table, *, subset: bool = False
+) -> pa.Table:
     """The labels of these examples in their order.
 
     Args:
@@ -84,7 +87,9 @@ def join(ids: Sequence[str], num_candidates: Sequence[int], labels: pa.Table, *,
     place = {example: row for row, example in enumerate(label_ids)}
     known = set(ids)
     if foreign := [example for example in label_ids if example not in known]:
-        raise DataError(f"labels for examples that are not here: {_named(foreign)}; label these examples instead")
+        raise DataError(
+            f"labels for examples that are not here: {_named(foreign)}; label these examples instead"
+        )
     missing = [example for example in ids if example not in place]
     if missing and not subset:
         raise DataError(f"no labels for {_named(missing)}; label all {len(ids)} examples")
@@ -92,9 +97,15 @@ def join(ids: Sequence[str], num_candidates: Sequence[int], labels: pa.Table, *,
     sizes = dict(zip(ids, num_candidates, strict=True))
     for example, probs in zip(joined["id"].to_pylist(), rows(joined), strict=True):
         if len(probs) != sizes[example]:
-            raise DataError(f"label of {example!r} has {len(probs)} candidates; the example has {sizes[example]}")
-        if not (np.isfinite(probs).all() and (probs >= 0).all() and abs(float(probs.sum()) - 1) < _SUM_TOLERANCE):
-            raise DataError(f"label of {example!r} is no distribution: {probs.tolist()[:5]}; it must sum to 1")
+            raise DataError(
+                f"label of {example!r} has {len(probs)} candidates; the example has {sizes[example]}"
+            )
+        if not (
+            np.isfinite(probs).all() and (probs >= 0).all() and abs(float(probs.sum()) - 1) < _SUM_TOLERANCE
+        ):
+            raise DataError(
+                f"label of {example!r} is no distribution: {probs.tolist()[:5]}; it must sum to 1"
+            )
     return joined
 
 

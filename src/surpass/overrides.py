@@ -34,13 +34,17 @@ def _seeds(text: str, name: str) -> tuple[int, ...]:
     if re.fullmatch(r"\d+", text):
         count = int(text)
         if not 1 <= count <= 10_000:
-            raise ConfigError(f"seeds={text}: give a number of seeds from 1 to 10000, a list 0,1,2 or a range 0-9")
+            raise ConfigError(
+                f"seeds={text}: give a number of seeds from 1 to 10000, a list 0,1,2 or a range 0-9"
+            )
         return tuple(range(count))
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if match is None:
-            raise ConfigError(f"seeds={text}: {part!r} is no seed; give a number of seeds, a list 0,1,2 or a range 0-9")
+            raise ConfigError(
+                f"seeds={text}: {part!r} is no seed; give a number of seeds, a list 0,1,2 or a range 0-9"
+            )
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(seeds)
 
@@ -62,7 +66,9 @@ def _pairs(text: str, name: str) -> tuple[Pair, ...]:
         match = re.fullmatch(r"(\d+)-(\d+)", part) or re.fullmatch(r"(.+?)>(.+)", part)
         match = match or re.fullmatch(r"([^:]+):([^:]+)", part)
         if match is None:
-            raise ConfigError(f"pairs={text}: {part!r} is no pair; write 2-4, chess-2:chess-4, MODEL>MODEL, or all")
+            raise ConfigError(
+                f"pairs={text}: {part!r} is no pair; write 2-4, chess-2:chess-4, MODEL>MODEL, or all"
+            )
         pairs.append((model_name(match[1]), model_name(match[2])))
     return tuple(pairs)
 

@@ -90,27 +90,13 @@ class Stage:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that can change the result; stages it takes from by their ids."""
-        named = {field.name: _by_id(getattr(self, field.name)) for field in fields(self)}
-        kept = {name: value for name, value in named.items() if name not in self._execution()}
-        return {"stage": self.kind, "version": self.version, "fields": kept, "outside": self.outside()}
+        fields_ = identity_fields(self)
+        return {"stage": self.kind, "version": self.version, "fields": fields_, "outside": self.outside()}
 
     @cached_property
     def id(self) -> str:
         """Digest of the identity, 64 hex digits."""
         return digest_of(self.identity)
-
-    def _execution(self) -> frozenset[str]:
-        return frozenset(f.name for f in fields(self) if f.metadata.get("surpass.role") == "execution")
-
-
-def _by_id(value: object) -> object:
-    if isinstance(value, Stage):
-        return value.id
-    if isinstance(value, tuple):
-        return [_by_id(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return identity_fields(value)
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)

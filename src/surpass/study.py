@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ class Study:
     train_mix: str = "all"
     test_mix: str = "all"
     test_part: str = "test"
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
         if self.labels not in LABEL_KINDS:
@@ -79,7 +79,9 @@ class Study:
                 raise ConfigError(f"{what}={values} names one twice")
         for mix in (self.train_mix, self.test_mix):
             if mix not in self.task.mixes:
-                raise ConfigError(f"no mix {mix!r} in task {self.task.name}; choose from {', '.join(self.task.mixes)}")
+                raise ConfigError(
+                    f"no mix {mix!r} in task {self.task.name}; choose from {', '.join(self.task.mixes)}"
+                )
         if self.test_part not in self.task.parts:
             raise ConfigError(f"no part {self.test_part!r}; choose from {', '.join(self.task.parts)}")
         if self.num_train < 1 or (self.num_test is not None and self.num_test < 1):

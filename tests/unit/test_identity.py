@@ -1,4 +1,3 @@
-# ruff: noqa: RUF009 - the field functions are for dataclass defaults
 from __future__ import annotations
 
 import enum

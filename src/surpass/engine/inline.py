@@ -13,7 +13,7 @@ from typing import Any
 from surpass.artifact import Artifact
 from surpass.engine.graph import Graph, outstanding
 from surpass.engine.progress import Display, Silent
-from surpass.errors import SurpassError
+from surpass.errors import Stopped, SurpassError
 from surpass.lease import acquire
 from surpass.stages import Context, Stage
 from surpass.store import Store
@@ -42,7 +42,7 @@ def run(
     targets: Sequence[Stage],
     store: Store,
     *,
-    settings: Settings = Settings(),  # noqa: B008
+    settings: Settings = Settings(),
     display: Callable[[Sequence[Stage]], Display] = lambda _: Silent(),
 ) -> int:
     """Compute whatever is missing for the targets, each stage once.
@@ -85,7 +85,9 @@ class _Run:
 
     def go(self) -> int:
         while self.left:
-            ready = [s for s in self.left.values() if not any(before.id in self.left for before in s.upstream)]
+            ready = [
+                s for s in self.left.values() if not any(before.id in self.left for before in s.upstream)
+            ]
             if not any(self.attempt(stage) for stage in ready):
                 self.shown.waiting(ready[0])
                 time.sleep(_WAIT_SECONDS)
@@ -93,6 +95,8 @@ class _Run:
 
     def attempt(self, stage: Stage) -> bool:
         """Finish a stage, or find it finished; False when another process is at it."""
+        if self.settings.stop():
+            raise Stopped("stopped; run the same command again to go on from here")
         lease = acquire(self.store.leases, stage.id)
         if lease is None:
             return False
@@ -127,6 +131,8 @@ class _Run:
                 said = stage.run(context)
                 seconds = time.monotonic() - began
                 draft.publish(manifest_of(stage) | {"seconds": seconds, "versions": versions(), "said": said})
+        except Stopped:
+            raise
         except SurpassError as error:
             error.args = (f"{stage.kind} {stage.label}: {error}",)
             raise
@@ -149,4 +155,6 @@ def manifest_of(stage: Stage) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of what computes."""
     names = ("surpass", "torch", "numpy", "pyarrow", "safetensors", "chess")
-    return {"python": platform.python_version(), "platform": sys.platform} | {name: version(name) for name in names}
+    return {"python": platform.python_version(), "platform": sys.platform} | {
+        name: version(name) for name in names
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
@@ -83,7 +82,12 @@ class Terminal:
         self.estimate = Estimate(stages)
         self.live: Progress | None = None
         if console.is_terminal and stages:
-            columns = (TextColumn("{task.description}"), BarColumn(None), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(None),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[left]}"),
+            )
             self.live = Progress(*columns, console=console, transient=True, expand=True)
 
     def __enter__(self) -> Self:
@@ -93,9 +97,7 @@ class Terminal:
             self.task = self.live.add_task("", total=1.0, left="")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Leave the terminal as it was."""
         if self.live is not None:
             self.live.stop()
@@ -123,7 +125,9 @@ class Terminal:
             left = f", about {duration(self.estimate.seconds())} left" if self.number < self.count else ""
             self.console.print(
                 f"[{self.number}/{self.count}] {stage.kind} {stage.label}: {took}{left}",
-                markup=False, highlight=False, soft_wrap=True,
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
             )
 
     def waiting(self, stage: Stage) -> None:

@@ -25,10 +25,44 @@ def read_card(path: Path) -> dict[str, Any]:
                 raise ValueError("no safetensors header")
             header = json.loads(file.read(length))
             size = path.stat().st_size
-        card: dict[str, Any] = json.loads(header.pop("__metadata__")["card"])
+        card = json.loads(header.pop("__metadata__")["card"])
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise DataError(f"{path} is no weights file of the ladder ({error}); use `surpass ladder train`") from None
+        if not isinstance(card, dict):
+            raise TypeError("its card is no table")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise DataError(
+            f"{path} is no weights file of the ladder ({error}); use `surpass ladder train`"
+        ) from None
     if size != 8 + length + end:
         raise DataError(f"{path} is cut short: {size} of {8 + length + end} bytes; copy or train it again")
     return card
+
+
+def describe(card: dict[str, Any]) -> str:
+    """A model card as a few lines of text.
+
+    Raises:
+        DataError: The card lacks an entry.
+    """
+    try:
+        config, training, holdout = card["config"], card["training"], card["holdout"]
+        lines = {
+            "name": card["name"],
+            "parameters": f"{card['parameters']:,}",
+            "channels": str(config["channels"]),
+            "blocks": str(config["blocks"]),
+            "key width": str(config["key_dim"]),
+            "trained on": f"{training['positions']:,} positions of {training['games']:,} games",
+            "learning rate": f"{training['learning_rate']:g} at its peak",
+            "seed": str(training["seed"]),
+            "compute": f"{training['flops']:.3g} FLOP",
+            "held out": "no games",
+        }
+        if holdout["positions"]:
+            share, nats = holdout["move_accuracy"], holdout["nats"]
+            lines["held out"] = f"{share:.1%} of {holdout['positions']:,} moves matched, {nats:.3f} nats"
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the model card lacks {error}; write the weights with `surpass ladder train`"
+        ) from None
+    return "\n".join(f"{name:<13}  {value}" for name, value in lines.items())

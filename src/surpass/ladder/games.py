@@ -1,4 +1,4 @@
-"""The compact file of games: every unique game once, two bytes a move.
+"""The compact file of games: games that are written alike once, two bytes a move.
 
 Written as one safetensors file: `moves` uint16 (all games in a row), `ends` int64 (G), `elo`
 int16 (G, 2; 0 unknown), `result` int8 (G; for White), `holdout` bool (G).
@@ -16,9 +16,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from surpass.boards import PACKED_BYTES
+from surpass.disk import atomic_write
 from surpass.errors import DataError
 from surpass.ladder import pgn, replay
-from surpass.disk import atomic_write
 
 BATCH = 8192
 SHORTEST_GAME = 10
@@ -56,9 +57,22 @@ class Games:
             DataError: The file is missing, cut short, or something else.
         """
         try:
-            return cls(**load_file(path))
+            games = cls(**load_file(path))
         except (OSError, SafetensorError, TypeError) as error:
-            raise DataError(f"{path} is no file of games ({error}); make it with `surpass ladder games`") from None
+            reason = str(error).removeprefix("Games.__init__() ")
+        else:
+            if len(games) and games.ends[-1] == len(games.moves):
+                return games
+            reason = "its arrays do not fit together"
+        raise DataError(f"{path} is no file of games ({reason}); make it with `surpass ladder games`")
+
+    @property
+    def digest(self) -> str:
+        """What training depends on, in 32 hexadecimal digits: the moves and which games are held out."""
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (self.moves, self.ends, self.holdout):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
 
 def _written(paths: Sequence[Path]) -> Iterator[pgn.WrittenGame]:
@@ -98,7 +112,8 @@ def collect(paths: Sequence[Path], progress: Progress = lambda _: None) -> Games
     batch: list[pgn.WrittenGame] = []
 
     def flush() -> None:
-        for game, moves in zip(batch, replay.resolve([np.array(g.moves, np.int32) for g in batch]), strict=True):
+        resolved = replay.resolve([np.array(game.moves, np.int32) for game in batch])
+        for game, moves in zip(batch, resolved, strict=True):
             if len(moves) >= SHORTEST_GAME:
                 numbers.append(moves)
                 ratings.append((min(game.white_elo, 4000), min(game.black_elo, 4000)))
@@ -153,13 +168,13 @@ def positions_of(
         chosen = chosen[: int(np.searchsorted(useful, max_positions)) + 1]
     chosen = chosen[np.argsort(-lengths[chosen], kind="stable")]
     total = int(np.maximum(lengths[chosen] - first_ply, 0).sum())
-    boards_PB, moves_P = np.empty((total, 34), np.uint8), np.empty(total, np.uint16)
+    boards_PB, moves_P = np.empty((total, PACKED_BYTES), np.uint8), np.empty(total, np.uint16)
     filled = 0
     for start in range(0, len(chosen), BATCH):
         batch = [games.game(int(index)) for index in chosen[start : start + BATCH]]
-        for ply, packed, moves, _ in replay.positions(batch):
+        for ply, packed_GB, moves_G, _ in replay.positions(batch):
             if ply >= first_ply:
-                boards_PB[filled : filled + len(packed)] = packed
-                moves_P[filled : filled + len(packed)] = moves
-                filled += len(packed)
-    return Positions(boards_PB[:filled], moves_P[:filled])
+                boards_PB[filled : filled + len(moves_G)] = packed_GB
+                moves_P[filled : filled + len(moves_G)] = moves_G
+                filled += len(moves_G)
+    return Positions(boards_PB, moves_P)

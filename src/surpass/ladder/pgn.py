@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 
 from surpass.errors import DataError
 
@@ -137,17 +137,17 @@ def read_games(lines: Iterable[str], vocabulary: MoveVocabulary) -> Iterator[Wri
     yield from _game(headers, movetext, vocabulary)
 
 
-def _open_zst(path: Path) -> IO[bytes]:
+def _open_zst(path: Path) -> io.BufferedIOBase:
     import pyarrow as pa
 
     return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 1 << 20)
 
 
-_OPEN: dict[str, Callable[[Path], IO[bytes]]] = {
+_OPEN: dict[str, Callable[[Path], io.BufferedIOBase]] = {
     ".pgn": lambda path: path.open("rb"),
-    ".gz": lambda path: cast(IO[bytes], gzip.open(path)),
-    ".bz2": lambda path: cast(IO[bytes], bz2.open(path)),
-    ".xz": lambda path: cast(IO[bytes], lzma.open(path)),
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
     ".zst": _open_zst,
 }
 _NAMES = ".pgn, .pgn.zst, .pgn.xz, .pgn.bz2, .pgn.gz or .tar.xz"
@@ -161,7 +161,7 @@ def _read_errors(path: Path) -> Iterator[None]:
         raise DataError(f"cannot read {path} ({error}): it is cut short or not what its name says") from None
 
 
-def _lines(path: Path, stream: IO[bytes]) -> Iterator[str]:
+def _lines(path: Path, stream: Iterable[bytes]) -> Iterator[str]:
     with _read_errors(path):
         for line in stream:
             yield line.decode("latin-1")

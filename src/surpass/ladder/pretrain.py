@@ -1,12 +1,16 @@
 """Behaviour cloning of human games: one rung of the ladder from a file of games.
 
-Every position of every game is drawn once, in random order, before any is drawn again. The loss
-is cross-entropy over the moves that the pieces' movement allows: what is legal needs no learning.
-Order and initial weights follow from the seed, and training goes on after a stop to the same bits.
+Every position of every game is drawn once, in random order, before any is drawn again (but for
+the last ones of each round, fewer than a batch). The loss is cross-entropy over the moves that the
+pieces' movement allows: what is legal needs no learning. Order and initial weights follow from the
+seed, and training goes on after a stop to the same bits.
+
+Shape suffixes: N positions, B packed bytes (34), S squares (64), M move numbers (4168).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -15,12 +19,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from surpass.disk import atomic_write
-from surpass.errors import ConfigError
+from surpass.errors import ConfigError, DataError, SurpassError
 from surpass.ladder.games import Games, Positions, positions_of
 from surpass.models.planes import attacks, decode, pseudo_legal
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
@@ -30,6 +36,7 @@ WARMUP_STEPS = 100
 FIRST_PLY = 8
 HOLDOUT_POSITIONS = 20_000
 IMPOSSIBLE = -1e4
+REPORT_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,16 @@ RUNGS = {
 
 
 class Progress(NamedTuple):
-    """Where training stands."""
+    """Where training stands; the loss is that of the last batch, in nats."""
 
     step: int
     num_steps: int
     loss: float
     positions_per_second: float
+
+
+class Stopped(SurpassError):
+    """Training was asked to stop; its checkpoint is saved."""
 
 
 class _Order:
@@ -77,7 +88,8 @@ class _Order:
     def __init__(self, num_positions: int, seed: int) -> None:
         self.num_positions, self.seed, self.epoch = num_positions, seed, -1
 
-    def rows(self, step: int) -> np.ndarray:
+    def rows(self, step: int) -> npt.NDArray[np.int64]:
+        """The rows of one batch, int64 (BATCH), ascending."""
         epoch, place = divmod(step, self.num_positions // BATCH)
         if epoch != self.epoch:
             self.order = np.random.default_rng((self.seed, epoch)).permutation(self.num_positions)
@@ -92,32 +104,78 @@ def _masked_logits(policy: Policy, boards_NB: Tensor) -> Tensor:
     return logits_NM.masked_fill(~pseudo_legal(position, attacks_NSS), IMPOSSIBLE)
 
 
-def _batch(positions: Positions, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+def _batch(positions: Positions, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     moves = torch.from_numpy(positions.moves_P[rows].astype(np.int64))
     return torch.from_numpy(positions.boards_PB[rows]), moves
 
 
-def _save_checkpoint(path: Path, policy: Policy, optimizer: torch.optim.AdamW, step: int) -> None:
-    tensors = {f"policy.{name}": value.contiguous() for name, value in policy.state_dict().items()}
-    for place, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{place}.{name}": value.contiguous() for name, value in state.items()}
-    atomic_write(path, save(tensors, {"step": str(step)}))
+class _Training:
+    """A policy on its way: what a checkpoint holds."""
 
+    def __init__(self, rung: Rung, seed: int) -> None:
+        self.rung, self.step, self.num_steps = rung, 0, max(1, rung.positions // BATCH)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.policy = Policy(rung.config, normalised=True)
+        self.optimizer = torch.optim.AdamW(
+            self.policy.parameters(), weight_decay=0.01, betas=(0.9, 0.98), fused=True
+        )
 
-def _load_checkpoint(path: Path, policy: Policy, optimizer: torch.optim.AdamW) -> int:
-    from safetensors import safe_open
+    def update(self, boards_NB: Tensor, moves_N: Tensor) -> Tensor:
+        """Make one step, and return its loss."""
+        warm, left = (self.step + 1) / WARMUP_STEPS, (self.num_steps - self.step) / self.num_steps
+        self.optimizer.param_groups[0]["lr"] = self.rung.learning_rate * min(1.0, warm, left)
+        loss = nn.functional.cross_entropy(_masked_logits(self.policy, boards_NB), moves_N)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        return loss
 
-    with safe_open(path, "pt") as file:
-        step = int(file.metadata()["step"])
-    tensors = load_file(path)
-    policy.load_state_dict({name[7:]: value for name, value in tensors.items() if name.startswith("policy.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adam."):
-            _, place, entry = name.split(".")
-            state.setdefault(int(place), {})[entry] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return step
+    def save(self, path: Path, recipe: str) -> None:
+        """Write a checkpoint whole or not at all."""
+        tensors = {f"policy.{name}": value.contiguous() for name, value in self.policy.state_dict().items()}
+        for place, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{place}.{name}": value.contiguous() for name, value in state.items()}
+        atomic_write(path, save(tensors, {"step": str(self.step), "recipe": recipe}))
+
+    def load(self, path: Path, recipe: str) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ConfigError: The checkpoint is another recipe's.
+            DataError: The file is damaged or no checkpoint.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            step = int(metadata["step"])
+            if metadata.get("recipe", recipe) != recipe:
+                raise ConfigError(
+                    f"{path} is of another rung, seed or games: delete it, or write to another folder"
+                )
+            self._restore(tensors)
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise DataError(f"cannot go on from {path} ({reason}): delete it to begin anew") from None
+        self.step = step
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        prefix = "policy."
+        self.policy.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        )
+        parameters = self.optimizer.param_groups[0]["params"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("adam."):
+                _, place, entry = name.split(".")
+                # The fused step pairs values by their place in memory, not by their index: the
+                # moments must lie as the weights do (channels last), or they belong to others.
+                like = parameters[int(place)] if value.dim() else value
+                moments.setdefault(int(place), {})[entry] = torch.empty_like(like).copy_(value)
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
 
 @torch.no_grad()
@@ -133,6 +191,40 @@ def move_accuracy(policy: Policy, positions: Positions) -> tuple[float, float]:
     return hits / len(positions), loss / len(positions)
 
 
+def _recipe(rung: Rung, seed: int, games: Games) -> str:
+    """A digest of all that decides what a checkpoint grows into."""
+    text = json.dumps([asdict(rung), seed, games.digest], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _write_weights(path: Path, name: str, rung: Rung, seed: int, games: Games, policy: Policy) -> None:
+    """Measure the policy on the held-out games and write it, folded, with its card."""
+    holdout = positions_of(games, holdout=True, first_ply=FIRST_PLY, max_positions=HOLDOUT_POSITIONS)
+    accuracy, nats = move_accuracy(policy, holdout) if len(holdout) else (None, None)
+    folded = fold(policy)
+    card = {
+        "name": name,
+        "config": config_metadata(rung.config),
+        "parameters": sum(value.numel() for value in folded.parameters()),
+        "flops": rung.config.flops,
+        "training": {**asdict(rung), "flops": rung.flops, "seed": seed, "games": int((~games.holdout).sum())},
+        "holdout": {"positions": len(holdout), "move_accuracy": accuracy, "nats": nats},
+    }
+    state = {entry: value.contiguous() for entry, value in folded.state_dict().items()}
+    atomic_write(path, save(state, {"card": json.dumps(card, sort_keys=True)}))
+
+
+def find_rung(name: str) -> Rung:
+    """The recipe of a rung.
+
+    Raises:
+        ConfigError: There is no such rung.
+    """
+    if name not in RUNGS:
+        raise ConfigError(f"no rung {name!r}; there are: {', '.join(RUNGS)}")
+    return RUNGS[name]
+
+
 def pretrain(
     name: str,
     games: Games,
@@ -142,6 +234,7 @@ def pretrain(
     seed: int = 0,
     checkpoint_seconds: float = 120.0,
     report: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train a rung, or go on with it, and write its weights.
 
@@ -152,54 +245,41 @@ def pretrain(
         rung: Another recipe than the one in `RUNGS`.
         seed: Initial weights and order.
         checkpoint_seconds: How often to save, in seconds.
-        report: Called every 50 steps.
+        report: Called every 50 steps and after the last.
+        stop: Asked before every step; when it says yes, a checkpoint is saved and training ends.
 
     Returns:
         The path of the weights.
 
     Raises:
-        ConfigError: There is no such rung, or there are too few games for one batch.
+        ConfigError: There is no such rung, there are too few games for one batch, or the folder
+            holds the checkpoint of another recipe.
+        DataError: The checkpoint is damaged.
+        Stopped: `stop` said yes.
     """
-    if rung is None:
-        if name not in RUNGS:
-            raise ConfigError(f"no rung {name!r}; there are: {', '.join(RUNGS)}")
-        rung = RUNGS[name]
+    rung = rung or find_rung(name)
+    checkpoint, weights = folder / f"{name}.checkpoint.safetensors", folder / f"{name}.safetensors"
+    training, recipe = _Training(rung, seed), _recipe(rung, seed, games)
+    if checkpoint.exists():
+        training.load(checkpoint, recipe)
     positions = positions_of(games, holdout=False, first_ply=FIRST_PLY)
     if len(positions) < BATCH:
         raise ConfigError(f"{len(positions)} positions are fewer than one batch of {BATCH}: give more games")
-    torch.manual_seed(seed)
-    policy = Policy(rung.config, normalised=True)
-    optimizer = torch.optim.AdamW(policy.parameters(), weight_decay=0.01, betas=(0.9, 0.98), fused=True)
-    order, num_steps = _Order(len(positions), seed), max(1, rung.positions // BATCH)
-    checkpoint, weights = folder / f"{name}.checkpoint.safetensors", folder / f"{name}.safetensors"
+    order, start = _Order(len(positions), seed), training.step
     folder.mkdir(parents=True, exist_ok=True)
-    start = _load_checkpoint(checkpoint, policy, optimizer) if checkpoint.exists() else 0
-    policy.train()
+    training.policy.train()
     began = saved = time.monotonic()
-    for step in range(start, num_steps):
-        rate = min(1.0, (step + 1) / WARMUP_STEPS, (num_steps - step) / num_steps)
-        optimizer.param_groups[0]["lr"] = rung.learning_rate * rate
-        boards_NB, moves_N = _batch(positions, order.rows(step))
-        loss = nn.functional.cross_entropy(_masked_logits(policy, boards_NB), moves_N)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if step % 50 == 49:
-            speed = (step + 1 - start) * BATCH / (time.monotonic() - began)
-            report(Progress(step + 1, num_steps, loss.item(), speed))
+    while training.step < training.num_steps:
+        if stop():
+            training.save(checkpoint, recipe)
+            raise Stopped(f"{name} stopped after step {training.step} of {training.num_steps}; it can go on")
+        loss = training.update(*_batch(positions, order.rows(training.step)))
+        if training.step % REPORT_STEPS == 0 or training.step == training.num_steps:
+            speed = (training.step - start) * BATCH / (time.monotonic() - began)
+            report(Progress(training.step, training.num_steps, loss.item(), speed))
         if time.monotonic() - saved > checkpoint_seconds:
-            _save_checkpoint(checkpoint, policy, optimizer, step + 1)
+            training.save(checkpoint, recipe)
             saved = time.monotonic()
-    _save_checkpoint(checkpoint, policy, optimizer, num_steps)
-    holdout = positions_of(games, holdout=True, first_ply=FIRST_PLY, max_positions=HOLDOUT_POSITIONS)
-    accuracy, nats = move_accuracy(policy, holdout)
-    card = {
-        "name": name,
-        "config": config_metadata(rung.config),
-        "parameters": sum(value.numel() for value in fold(policy).parameters()),
-        "training": {**asdict(rung), "flops": rung.flops, "seed": seed, "games": int((~games.holdout).sum())},
-        "holdout": {"positions": len(holdout), "move_accuracy": accuracy, "nats": nats},
-    }
-    state = {entry: value.contiguous() for entry, value in fold(policy).state_dict().items()}
-    atomic_write(weights, save(state, {"card": json.dumps(card, sort_keys=True)}))
+    training.save(checkpoint, recipe)
+    _write_weights(weights, name, rung, seed, games, training.policy)
     return weights

@@ -9,23 +9,23 @@ Shape suffixes: G games of a batch, S squares (64), P plies or positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import chess
 import numpy as np
 import numpy.typing as npt
 
-from surpass.boards import FIRST_UNDERPROMOTION, pack
+from surpass.boards import FIRST_UNDERPROMOTION, Bytes, pack
 from surpass.geometry import ATTACKS, BETWEEN, REACH
 from surpass.ladder import pgn
 
 Ints = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.uint16]
 ILLEGAL = -1
 PAWN, KNIGHT, BISHOP, ROOK, QUEEN, KING = range(1, 7)
 
 _TURNED = np.array([0, *range(7, 13), *range(1, 7)], np.uint8)
-_UNDERPROMOTION_PIECE = {KNIGHT: 0, BISHOP: 1, ROOK: 2}
 # Squares of a file, or of a rank; the ninth row, where nothing is said, allows them all.
 _FILE_HINTS = np.concatenate((np.arange(64) % 8 == np.arange(8)[:, None], np.ones((1, 64), np.bool_)))
 _RANK_HINTS = np.concatenate((np.arange(64) // 8 == np.arange(8)[:, None], np.ones((1, 64), np.bool_)))
@@ -47,6 +47,11 @@ _KING_FROM = 4
 _CASTLINGS = (_Castling(6, 7, 5, (5, 6), (4, 5)), _Castling(2, 0, 3, (1, 2, 3), (4, 3)))
 
 
+def _turned(codes_GS: Bytes) -> Bytes:
+    """The same boards seen from the other side."""
+    return _TURNED[codes_GS.reshape(-1, 8, 8)[:, ::-1].reshape(-1, 64)]
+
+
 class Boards:
     """G boards at the same ply, seen from the side to move."""
 
@@ -63,7 +68,7 @@ class Boards:
         self.castling_G4 = self.castling_G4[:num_games]
         self.en_passant_G = self.en_passant_G[:num_games]
 
-    def packed(self) -> npt.NDArray[np.uint8]:
+    def packed(self) -> Bytes:
         """The boards as packed positions, uint8 (G, 34)."""
         return pack(self.codes_GS, self.castling_G4, self.en_passant_G)
 
@@ -92,30 +97,31 @@ class Boards:
             near = np.clip(target_G + step, 0, 63)
             beside |= (target_G % 8 != edge) & (codes[rows, near] == PAWN + 6)
         self.en_passant_G = np.where(double & beside, target_G % 8 + 1, 0).astype(np.uint8)
-        self.codes_GS = _TURNED[codes.reshape(-1, 8, 8)[:, ::-1].reshape(-1, 64)]
+        self.codes_GS = _turned(codes)
         self.castling_G4 = self.castling_G4[:, [2, 3, 0, 1]]
 
-
-def _attacked(codes_GS: npt.NDArray[np.uint8], square_G: Ints) -> npt.NDArray[np.bool_]:
-    """Whether the side not to move attacks the square of each board."""
-    rows, origins = np.nonzero(_THEIR_ATTACKS[codes_GS, np.arange(64), square_G[:, None]])
-    occupied_G = _occupied(codes_GS)
-    clear = BETWEEN[origins, square_G[rows]] & occupied_G[rows] == 0
-    return np.bincount(rows[clear], minlength=len(codes_GS)) > 0
+    def king_can_be_taken(self) -> npt.NDArray[np.bool_]:
+        """Whether the move just played left the mover's own king in check, bool (G)."""
+        return _in_check(_turned(self.codes_GS))
 
 
-def _occupied(codes_GS: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def _occupied(codes_GS: Bytes) -> npt.NDArray[np.uint64]:
     """The occupied squares as bit boards, uint64 (G)."""
     return np.packbits(codes_GS != 0, axis=1, bitorder="little").view("<u8")[:, 0]
 
 
-def _in_check(codes_GS: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _attacked(codes_GS: Bytes, square_G: Ints) -> npt.NDArray[np.bool_]:
+    """Whether the side not to move attacks the square of each board."""
+    rows, origins = np.nonzero(_THEIR_ATTACKS[codes_GS, np.arange(64), square_G[:, None]])
+    clear = BETWEEN[origins, square_G[rows]] & _occupied(codes_GS)[rows] == 0
+    return np.bincount(rows[clear], minlength=len(codes_GS)) > 0
+
+
+def _in_check(codes_GS: Bytes) -> npt.NDArray[np.bool_]:
     return _attacked(codes_GS, np.argmax(codes_GS == KING, axis=1))
 
 
-def _origin_of_pieces(
-    codes_GS: npt.NDArray[np.uint8], piece_G: Ints, target_G: Ints, file_G: Ints, rank_G: Ints
-) -> Ints:
+def _origin_of_pieces(codes_GS: Bytes, piece_G: Ints, target_G: Ints, file_G: Ints, rank_G: Ints) -> Ints:
     """Origins of knight, bishop, rook, queen and king moves; ILLEGAL where no one piece can go there."""
     movers = codes_GS == piece_G[:, None]
     movers &= REACH[piece_G, target_G] & _FILE_HINTS[file_G] & _RANK_HINTS[rank_G]
@@ -136,34 +142,34 @@ def _origin_of_pieces(
 
 
 def _origin_of_pawns(
-    codes_GS: npt.NDArray[np.uint8], en_passant_G: npt.NDArray[np.uint8], target_G: Ints, file_G: Ints
+    codes_GS: Bytes, en_passant_G: Bytes, target_G: Ints, file_G: Ints, crossed_G: Ints
 ) -> Ints:
     """Origins of pawn moves; ILLEGAL where no pawn can go there.
 
-    A pawn captures where the text names another file than that of the target.
+    A pawn captures where the text has a cross, or names another file than that of the target.
     """
     rows = np.arange(len(codes_GS))
-    captures = (file_G < pgn.NO_HINT) & (file_G != target_G % 8)
+    named = file_G < pgn.NO_HINT
+    captures = (crossed_G > 0) | (named & (file_G != target_G % 8))
     one_back = np.maximum(target_G - 8, 0)
     two_back = np.where((target_G // 8 == 3) & (codes_GS[rows, one_back] == 0), target_G - 16, one_back)
     push = np.where(codes_GS[rows, one_back] == PAWN, one_back, two_back)
     origin_G = np.where(captures, one_back // 8 * 8 + file_G % 8, push)
     taken = codes_GS[rows, target_G]
     passing = (en_passant_G > 0) & (target_G == 40 + en_passant_G.astype(np.int64) - 1)
-    takes = (np.abs(file_G - target_G % 8) == 1) & ((taken > KING) | passing)
+    takes = named & (np.abs(file_G - target_G % 8) == 1) & ((taken > KING) | passing)
     legal = (codes_GS[rows, origin_G] == PAWN) & (target_G >= 16) & np.where(captures, takes, taken == 0)
     return np.where(legal, origin_G, ILLEGAL)
 
 
-def _may_castle(boards: Boards, side: int) -> npt.NDArray[np.bool_]:
-    """Whether the right is left, nothing stands between, and the king passes no attacked square."""
-    codes = boards.codes_GS
-    allowed = boards.castling_G4[:, side] == 1
-    for square in _CASTLINGS[side].empty:
-        allowed &= codes[:, square] == 0
-    for square in _CASTLINGS[side].safe:
-        allowed &= ~_attacked(codes, np.full(len(codes), square))
-    return allowed
+def _origin_of_castling(codes_GS: Bytes, right_G: Bytes, side: _Castling) -> Ints:
+    """Origins of castling; ILLEGAL without the right, past a piece, or out of or through check."""
+    allowed = right_G == 1
+    for square in side.empty:
+        allowed &= codes_GS[:, square] == 0
+    for square in side.safe:
+        allowed &= ~_attacked(codes_GS, np.full(len(codes_GS), square))
+    return np.where(allowed, _KING_FROM, ILLEGAL)
 
 
 class Step(NamedTuple):
@@ -186,15 +192,20 @@ def read_written(boards: Boards, written_G: Ints, black: bool) -> Step:
     promotion = written_G >> pgn.PROMOTION_SHIFT & 7
     origin = np.full(len(codes), ILLEGAL, np.int64)
     pawns = np.flatnonzero(piece == PAWN)
-    origin[pawns] = _origin_of_pawns(codes[pawns], boards.en_passant_G[pawns], target[pawns], file[pawns])
+    crossed = written_G >> pgn.CAPTURE_SHIFT & 1
+    origin[pawns] = _origin_of_pawns(
+        codes[pawns], boards.en_passant_G[pawns], target[pawns], file[pawns], crossed[pawns]
+    )
     pieces = np.flatnonzero(piece > PAWN)
     origin[pieces] = _origin_of_pieces(
         codes[pieces], piece[pieces], target[pieces], file[pieces], rank[pieces]
     )
-    for side, code in enumerate((pgn.CASTLE_KING_SIDE, pgn.CASTLE_QUEEN_SIDE)):
+    for place, code in enumerate((pgn.CASTLE_KING_SIDE, pgn.CASTLE_QUEEN_SIDE)):
         castles = np.flatnonzero(written_G & code)
-        target[castles] = _CASTLINGS[side].king_to
-        origin[castles] = np.where(_may_castle(boards.of(castles), side), _KING_FROM, ILLEGAL)
+        target[castles] = _CASTLINGS[place].king_to
+        origin[castles] = _origin_of_castling(
+            codes[castles], boards.castling_G4[castles, place], _CASTLINGS[place]
+        )
     own = codes[np.arange(len(codes)), target]
     origin[(own >= PAWN) & (own <= KING)] = ILLEGAL
     promotes = (piece == PAWN) & (target >= 56)
@@ -202,18 +213,15 @@ def read_written(boards: Boards, written_G: Ints, black: bool) -> Step:
     return Step(origin, target, promotion)
 
 
-def move_numbers(step: Step) -> npt.NDArray[np.uint16]:
+def move_numbers(step: Step) -> Numbers:
     """Move numbers as in `boards.move_index`."""
-    number = 64 * step.origin_G + step.target_G
-    for piece, place in _UNDERPROMOTION_PIECE.items():
-        under = step.promotion_G == piece
-        file = step.origin_G % 8
-        numbered = FIRST_UNDERPROMOTION + 24 * place + 3 * file + step.target_G % 8 - file + 1
-        number = np.where(under, numbered, number)
-    return number.astype(np.uint16)
+    file = step.origin_G % 8
+    under = FIRST_UNDERPROMOTION + 24 * (step.promotion_G - KNIGHT) + 3 * file + step.target_G % 8 - file + 1
+    plain = 64 * step.origin_G + step.target_G
+    return np.where((step.promotion_G > 0) & (step.promotion_G < QUEEN), under, plain).astype(np.uint16)
 
 
-def moves_of_numbers(number_G: npt.NDArray[np.uint16], codes_GS: npt.NDArray[np.uint8]) -> Step:
+def moves_of_numbers(number_G: Numbers, codes_GS: Bytes) -> Step:
     """Origins, targets and promotions of move numbers; the inverse of `move_numbers`."""
     number = number_G.astype(np.int64)
     under = number >= FIRST_UNDERPROMOTION
@@ -225,43 +233,63 @@ def moves_of_numbers(number_G: npt.NDArray[np.uint16], codes_GS: npt.NDArray[np.
     return Step(origin, target, promotion)
 
 
-def resolve(written: list[npt.NDArray[np.int32]]) -> list[npt.NDArray[np.uint16]]:
+class _Grid(NamedTuple):
+    """Games of different lengths as one table, the longest first."""
+
+    order_G: Ints
+    lengths_G: Ints
+    moves_GP: Ints
+
+
+def _grid(games: Sequence[npt.NDArray[np.int32] | Numbers]) -> _Grid:
+    lengths_G = np.array([len(game) for game in games], np.int64)
+    order_G = np.argsort(-lengths_G, kind="stable")
+    moves_GP = np.zeros((len(games), max(lengths_G, default=0)), np.int64)
+    for row, game in enumerate(order_G.tolist()):
+        moves_GP[row, : lengths_G[game]] = games[game]
+    return _Grid(order_G, lengths_G[order_G], moves_GP)
+
+
+def resolve(written: Sequence[npt.NDArray[np.int32]]) -> list[Numbers]:
     """Move numbers of games of written moves; a game is cut before its first illegal move."""
-    order = sorted(range(len(written)), key=lambda game: -len(written[game]))
-    boards = Boards(len(order))
-    lengths = np.array([len(written[game]) for game in order])
-    grid = np.zeros((len(order), max(lengths, default=0)), np.int64)
-    for row, game in enumerate(order):
-        grid[row, : lengths[row]] = written[game]
-    numbers = np.zeros(grid.shape, np.uint16)
-    legal_length = lengths.copy()
-    for ply in range(grid.shape[1]):
-        running = int(np.count_nonzero(lengths > ply))
+    order_G, lengths_G, written_GP = _grid(written)
+    boards = Boards(len(order_G))
+    numbers_GP = np.zeros(written_GP.shape, np.uint16)
+    legal_G = lengths_G.copy()
+    for ply in range(written_GP.shape[1]):
+        running = int(np.count_nonzero(lengths_G > ply))
         boards.keep(running)
-        step = read_written(boards, grid[:running, ply], black=ply % 2 == 1)
-        stopped = step.origin_G == ILLEGAL
-        legal_length[:running] = np.where(stopped, np.minimum(legal_length[:running], ply), legal_length[:running])
-        step = Step(np.where(stopped, 0, step.origin_G), step.target_G, step.promotion_G)
-        numbers[:running, ply] = move_numbers(step)
+        step = read_written(boards, written_GP[:running, ply], black=ply % 2 == 1)
+        illegal = step.origin_G == ILLEGAL
+        step = step._replace(origin_G=np.where(illegal, 0, step.origin_G))
+        numbers_GP[:running, ply] = move_numbers(step)
         boards.play(*step)
-    resolved: list[npt.NDArray[np.uint16]] = [np.empty(0, np.uint16)] * len(order)
-    for row, game in enumerate(order):
-        resolved[game] = numbers[row, : legal_length[row]].copy()
+        stopped = np.flatnonzero(illegal | boards.king_can_be_taken())
+        legal_G[stopped] = np.minimum(legal_G[stopped], ply)
+        written_GP[stopped, ply + 1 :] = 0  # is no move: nothing more is looked for on a spoilt board
+    resolved = [np.empty(0, np.uint16)] * len(order_G)
+    for row, game in enumerate(order_G.tolist()):
+        resolved[game] = numbers_GP[row, : legal_G[row]].copy()
     return resolved
 
 
-def positions(
-    games: list[npt.NDArray[np.uint16]],
-) -> Iterator[tuple[int, npt.NDArray[np.uint8], npt.NDArray[np.uint16], npt.NDArray[np.int64]]]:
-    """Ply by ply, the packed positions of the games, the moves played in them, and which games."""
-    order = np.array(sorted(range(len(games)), key=lambda game: -len(games[game])), np.int64)
-    boards = Boards(len(order))
-    lengths = np.array([len(games[game]) for game in order])
-    grid = np.zeros((len(order), max(lengths, default=0)), np.uint16)
-    for row, game in enumerate(order):
-        grid[row, : lengths[row]] = games[game]
-    for ply in range(grid.shape[1]):
-        running = int(np.count_nonzero(lengths > ply))
+class Ply(NamedTuple):
+    """The positions of all games at one ply (the longest games first), and the moves played there."""
+
+    ply: int
+    boards_GB: Bytes
+    moves_G: Numbers
+    games_G: Ints
+
+
+def positions(games: Sequence[Numbers]) -> Iterator[Ply]:
+    """Ply by ply, the packed positions of games of legal move numbers."""
+    order_G, lengths_G, moves_GP = _grid(games)
+    boards = Boards(len(order_G))
+    numbers_GP = moves_GP.astype(np.uint16)
+    for ply in range(numbers_GP.shape[1]):
+        running = int(np.count_nonzero(lengths_G > ply))
         boards.keep(running)
-        yield ply, boards.packed(), grid[:running, ply], order[:running]
-        boards.play(*moves_of_numbers(grid[:running, ply], boards.codes_GS))
+        numbers_G = numbers_GP[:running, ply]
+        yield Ply(ply, boards.packed(), numbers_G, order_G[:running])
+        boards.play(*moves_of_numbers(numbers_G, boards.codes_GS))

@@ -58,14 +58,17 @@ class MoveChoice(nn.Module):
         candidates = inputs["candidates"].combine_chunks()
         offsets = candidates.offsets.to_numpy().astype(np.int64)
         values = candidates.values.to_numpy().astype(np.int64)
-        return MoveExamples(boards_NB[: len(inputs)], values[offsets[0] : offsets[-1]], offsets[1:] - offsets[0])
+        return MoveExamples(
+            boards_NB[: len(inputs)], values[offsets[0] : offsets[-1]], offsets[1:] - offsets[0]
+        )
 
     def forward(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the candidates of some examples, float32 (N, C); -inf behind the last candidate."""
         moves_NC = padded(examples.candidates, examples.ends_N, rows)
         logits_NM = self.policy(torch.from_numpy(examples.boards_NB[rows]))
         chosen_NC = torch.from_numpy(moves_NC)
-        return logits_NM.gather(1, chosen_NC.clamp(min=0)).masked_fill(chosen_NC < 0, -torch.inf)
+        logits_NC: Tensor = logits_NM.gather(1, chosen_NC.clamp(min=0))
+        return logits_NC.masked_fill(chosen_NC < 0, -torch.inf)
 
 
 def padded(

@@ -116,7 +116,10 @@ def fold(policy: Policy) -> Policy:
     state = {name: value for name, value in policy.state_dict().items() if "norm" not in name}
     pairs = [("stem", policy.stem, policy.stem_norm)]
     for place, block in enumerate(policy.blocks):
-        pairs += [(f"blocks.{place}.conv{k}", getattr(block, f"conv{k}"), getattr(block, f"norm{k}")) for k in (1, 2)]
+        pairs += [
+            (f"blocks.{place}.conv{k}", getattr(block, f"conv{k}"), getattr(block, f"norm{k}"))
+            for k in (1, 2)
+        ]
     for name, conv, norm in pairs:
         state[f"{name}.weight"], state[f"{name}.bias"] = _folded(conv, norm)
     folded.load_state_dict(state)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from surpass.errors import Stopped
 from surpass.losses import NEEDS_LOGITS, Target, find_loss, soft_cross_entropy
 from surpass.train.checkpoint import load_checkpoint, save_checkpoint
 from surpass.train.recipe import Recipe
@@ -52,10 +53,6 @@ class Running:
     micro_batch: int | None = None
     report: Callable[[float], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
-
-
-class Stopped(Exception):
-    """Training was asked to stop, and its checkpoint is saved."""
 
 
 def padded_probs(probs: Sequence[npt.NDArray[np.float32]], rows: Rows) -> Tensor:
@@ -126,7 +123,7 @@ def fit(
     loss: str,
     recipe: Recipe,
     seed: int,
-    running: Running = Running(),  # noqa: B008
+    running: Running = Running(),
 ) -> Tensor:
     """Fine-tune a model in place on labels.
 
@@ -171,7 +168,7 @@ def fit(
             save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, {"losses": losses})
             saved = time.monotonic()
         if stop:
-            raise Stopped
+            raise Stopped("stopped; run the same command again to go on from here")
     return losses
 
 
@@ -188,6 +185,6 @@ def label(
     for start in range(0, len(num_candidates), LABEL_BATCH):
         rows = np.arange(start, min(start + LABEL_BATCH, len(num_candidates)))
         probs_NC = torch.softmax(model(examples, rows), dim=1).numpy()
-        probs += [row[: num_candidates[place]] for place, row in zip(rows, probs_NC, strict=True)]
+        probs += [row[: num_candidates[place]] for place, row in zip(rows.tolist(), probs_NC, strict=True)]
         report(len(probs) / len(num_candidates))
     return probs

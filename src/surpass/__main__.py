@@ -1,0 +1,5 @@
+"""`python -m surpass` is `surpass`."""
+
+from surpass.cli import main
+
+main()
