@@ -8,11 +8,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,26 +21,59 @@ from surpass.ladder.commands import ladder_app
 from surpass.stages import Stage
 from surpass.study import Study
 
+if TYPE_CHECKING:
+    from surpass.store import Store
+
+# What click raises where a command line makes no sense, wherever this typer keeps its click.
+UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="Weak-to-strong generalization: can a weak supervisor elicit what a stronger model knows?",
 )
 app.add_typer(ladder_app, name="ladder")
 store_app = typer.Typer(no_args_is_help=True, help="Look after the store of artifacts.")
 app.add_typer(store_app, name="store")
 
-StudyName = Annotated[str, typer.Argument(help="A study (see `surpass list`) or your_module:function.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A name of `surpass list`, or your_module:function.")
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Changes: pairs=2-4,3-4 seeds=5 num_train=2000 epochs=3 learning_rate=2e-3 ..."),
+    typer.Argument(
+        metavar="[NAME=VALUE]...",
+        help="Changes: pairs=2-4,3-4 seeds=5 num_train=2000 epochs=3 learning_rate=2e-3 ...",
+    ),
 ]
 StoreFolder = Annotated[
-    Path, typer.Option("--store", envvar="SURPASS_STORE", help="Folder of all that was computed.")
+    str,
+    typer.Option(
+        "--store", metavar="FOLDER", envvar="SURPASS_STORE", help="Where all that was computed is kept."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-DEFAULT_STORE = Path("surpass-store")
+DEFAULT_STORE = "surpass-store"
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from surpass import __version__
+
+        typer.echo(f"surpass {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Set what holds for all commands."""
 
 
 def find_study(name: str, overrides: Sequence[str] | None) -> Study:
@@ -55,31 +88,63 @@ def find_study(name: str, overrides: Sequence[str] | None) -> Study:
     module, colon, function = name.partition(":")
     if not colon:
         return override(find_recipe(name), overrides or ())
-    sys.path.insert(0, os.getcwd())
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     try:
-        study = getattr(import_module(module), function)()
-    except (ImportError, AttributeError) as error:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"no study {name!r} ({error}); name it as your_module:function") from None
+    study = make() if callable(make) else make
     if not isinstance(study, Study):
-        raise ConfigError(f"{name} returned {type(study).__name__}; it must return a surpass.Study")
+        raise ConfigError(f"{name} gives {type(study).__name__}; it must return a surpass.Study")
     return override(study, overrides or ())
+
+
+def existing_store(folder: str) -> Store:
+    """The store in a folder that must be there.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    from surpass.report.listing import find_store
+
+    store = find_store(folder)
+    if store is None:
+        raise ConfigError(f"no store at {folder}; name one with --store, or run a study first")
+    return store
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder for results before hours are spent on them.
+
+    Raises:
+        ConfigError: It is no folder, or cannot be written.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "cannot be written" if there.is_dir() else "is no folder"
+        raise ConfigError(f"results cannot go to {folder}: {there} {reason}; name another folder with --out")
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
     """The first Ctrl-C or SIGTERM asks the run to save and stop, the second ends it at once."""
-    asked = False
+    received: list[int] = []
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
             raise KeyboardInterrupt
-        asked = True
-        typer.echo("stopping after this step; press Ctrl-C again to stop at once", err=True)
+        with suppress(RuntimeError):  # it came in the middle of other output
+            typer.echo("stopping after this step; press Ctrl-C again to stop at once", err=True)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield lambda: bool(received)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        how = str(stopped) or "stopped at once; run the same command again to go on from the last checkpoint"
+        typer.echo(how, err=True)
+        raise typer.Exit(128 + received[0]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -90,14 +155,18 @@ def run(
     study: StudyName,
     overrides: Overrides = None,
     store: StoreFolder = DEFAULT_STORE,
-    out: Annotated[Path | None, typer.Option(help="Folder for results; by default results/STUDY-ID.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch; by default its own choice.")
+        int | None, typer.Option(metavar="N", min=1, help="Threads of torch; by default its own choice.")
     ] = None,
     micro_batch: Annotated[
-        int | None, typer.Option(min=1, help="Examples per forward pass at most, for less memory.")
+        int | None, typer.Option(metavar="N", min=1, help="Examples per forward pass at most; saves memory.")
     ] = None,
-    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often a fit saves its state.")] = 30.0,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Seconds between checkpoints of a fit.")
+    ] = 30.0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -115,13 +184,14 @@ def run(
 
     chosen = find_study(study, overrides)
     folder = out or Path("results") / f"{chosen.name}-{chosen.id[:8]}"
+    require_writable(folder)
     progress = Console(stderr=True)
-    stages: list[int] = []
+    shown: list[Display] = []
     began = time.monotonic()
 
     def display(to_do: Sequence[Stage]) -> Display:
-        stages.append(len(to_do))
-        return Silent() if quiet else Terminal(to_do, progress)
+        shown.append(Silent(to_do) if quiet else Terminal(to_do, progress))
+        return shown[0]
 
     with stop_on_signals() as stop:
         settings = Settings(
@@ -133,97 +203,117 @@ def run(
     results.to_json(folder / "results.json")
     if as_json:
         typer.echo((folder / "results.json").read_text(), nl=False)
-        return
-    print_results(results, noun="test puzzles" if chosen.task.name == "chess" else "test examples")
-    took = time.monotonic() - began
-    count = f"{stages[0]} stages computed" if stages[0] else "nothing to compute"
-    progress.print(f"{count}, {took:.1f} s; results in {folder}", highlight=False, soft_wrap=True)
+    else:
+        print_results(results, noun="test puzzles" if chosen.task.name == "chess" else "test examples")
+    if not quiet:
+        took = time.monotonic() - began
+        typer.echo(f"\n{shown[0].tally()}, {took:.1f} s; results in {folder}", err=True)
 
 
 @app.command()
 def plan(
     study: StudyName, overrides: Overrides = None, store: StoreFolder = DEFAULT_STORE, as_json: Json = False
 ) -> None:
-    """Show what a study consists of: what is done, what is left, what is shared; compute nothing."""
+    """Show the stages of a study, done or to do; computes nothing."""
     from surpass.report.listing import plan_of, print_plan
 
     entries = plan_of(find_study(study, overrides), store)
     if as_json:
-        typer.echo(json.dumps([entry._asdict() for entry in entries], indent=1))
+        print_json([entry._asdict() for entry in entries])
     else:
         print_plan(entries)
 
 
 @app.command("list")
 def list_(store: StoreFolder = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Show the studies, models and methods there are, and what the store holds."""
+    """Show what can be named, and what the store holds."""
     from surpass.report.listing import inventory, print_inventory
 
     found = inventory(store)
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        print_json(found)
     else:
         print_inventory(found)
 
 
 @app.command()
 def show(
-    id: Annotated[str, typer.Argument(help="The id of an artifact, or how it begins, or its folder's name.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="How an artifact's id begins, or its folder.")],
     store: StoreFolder = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
-    """Show one artifact: what it is, what it was made from and by whom it is used."""
+    """Show what an artifact is, and what it was made from."""
     from surpass.report.listing import describe, print_description
-    from surpass.store import Store
 
-    if not store.exists():
-        raise ConfigError(f"no store at {store}; name one with --store, or run a study first")
-    description = describe(Store(store), id)
+    description = describe(existing_store(store), id)
     if as_json:
-        typer.echo(json.dumps(description, indent=1))
+        print_json(description)
     else:
         print_description(description)
 
 
 @app.command()
 def doctor(store: StoreFolder = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Check the installation and say what is missing; exits 1 if anything is."""
+    """Check the installation; exits 1 if something is wrong."""
     from surpass.doctor import examine, print_findings
 
     findings = examine(store)
     if as_json:
-        typer.echo(json.dumps([finding._asdict() for finding in findings], indent=1))
+        print_json([finding._asdict() for finding in findings])
     else:
         print_findings(findings)
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
 
 
-@store_app.command("verify")
-def store_verify(store: StoreFolder = DEFAULT_STORE) -> None:
-    """Read every byte of the store and say what is wrong; exits 1 if anything is."""
-    from surpass.store import Store
+@store_app.command("clean")
+def store_clean(store: StoreFolder = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Remove what processes that were killed have left over."""
+    removed = existing_store(store).clean_tmp()
+    if as_json:
+        print_json([str(path) for path in removed])
+    else:
+        typer.echo(f"{len(removed)} left-over folder{'s' if len(removed) != 1 else ''} removed")
 
-    if not store.exists():
-        raise ConfigError(f"no store at {store}; name one with --store, or run a study first")
-    problems = Store(store).verify()
-    for problem in problems:
-        typer.echo(f"{problem.path}: {problem.reason}")
-    typer.echo(f"{len(problems)} problems" if problems else "the store is sound")
+
+@store_app.command("verify")
+def store_verify(store: StoreFolder = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Read every byte of the store; exits 1 if something is wrong."""
+    from surpass.report.listing import print_problems
+
+    problems = existing_store(store).verify()
+    if as_json:
+        print_json([{"path": str(problem.path), "reason": problem.reason} for problem in problems])
+    else:
+        print_problems(problems, store)
     if problems:
         raise typer.Exit(1)
+
+
+def print_json(value: Any) -> None:
+    """Print plain data."""
+    typer.echo(json.dumps(value, indent=1))
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     try:
-        app()
-    except Stopped as stopped:
-        typer.echo(str(stopped), err=True)
-        sys.exit(130)
-    except KeyboardInterrupt:
-        typer.echo("stopped at once; run the same command again to go on from the last checkpoint", err=True)
-        sys.exit(130)
+        sys.exit(app(prog_name="surpass", standalone_mode=False))
+    except UsageError as error:
+        complaint = usage_complaint(error)
     except SurpassError as error:
-        typer.echo("error: " + " ".join(str(error).split()), err=True)
+        complaint = str(error)
+    except OSError as error:
+        complaint = f"{error.filename or 'a file'}: {error.strerror or error}; check the path and the disk"
+    typer.echo("error: " + " ".join(complaint.split()), err=True)
+    sys.exit(2)
+
+
+def usage_complaint(error: Any) -> str:
+    """What is wrong with a command line, and where help is; without any command, help itself."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
         sys.exit(2)
+    message = error.format_message().strip().rstrip(".")
+    command = error.ctx.command_path if error.ctx is not None else "surpass"
+    return f"{message[:1].lower()}{message[1:]} (see `{command} --help`)"

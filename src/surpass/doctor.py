@@ -6,12 +6,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, requires, version
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, files, requires, version
 from pathlib import Path
 from typing import NamedTuple
 
 from surpass.errors import SurpassError
+from surpass.identity import file_digest
 
 _LOW_DISK_BYTES = 2_000_000_000
 
@@ -44,6 +46,17 @@ def _packages() -> str:
     return ", ".join(found)
 
 
+def _files() -> str:
+    """What the wheel's own list of digests says; an editable installation has none."""
+    listed = [file for file in files("surpass") or [] if file.hash is not None and file.parts[0] == "surpass"]
+    for file in listed:
+        path = Path(str(file.locate()))
+        digest = urlsafe_b64encode(bytes.fromhex(file_digest(path))).decode().rstrip("=")
+        if file.hash is not None and digest != file.hash.value:
+            raise SurpassError(f"{path} is not as it was installed: install Surpass again")
+    return f"{len(listed)} as they were installed" if listed else "editable installation"
+
+
 def _puzzles() -> str:
     from surpass.tasks.puzzles import shipped_puzzles
 
@@ -60,6 +73,7 @@ def _ladder() -> str:
 
 
 def _torch() -> str:
+    """Every rung looks at a position."""
     import torch
 
     from surpass.boards import pack_board, parse_fen
@@ -67,20 +81,24 @@ def _torch() -> str:
     from surpass.models.sources import ladder_names, resolve
 
     board = parse_fen("6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1")
-    model = MoveChoice.load(resolve(f"ladder:{ladder_names()[-1]}").path)
-    with torch.no_grad():
-        logits = model.policy(torch.tensor([list(pack_board(board))], dtype=torch.uint8))
-    if not torch.isfinite(logits).all():
-        raise SurpassError("the ladder's largest rung gives numbers that are not finite: install torch again")
-    return f"{torch.__version__} on {torch.get_num_threads()} threads of {os.cpu_count()} processors"
+    boards_NB = torch.tensor([list(pack_board(board))], dtype=torch.uint8)
+    for name in ladder_names():
+        model = MoveChoice.load(resolve(f"ladder:{name}").path)
+        with torch.no_grad():
+            finite = torch.isfinite(model.policy(boards_NB)).all()
+        if not finite:
+            raise SurpassError(f"ladder:{name} gives numbers that are not finite: install Surpass again")
+    threads = torch.get_num_threads()
+    return f"{torch.__version__} on {threads} thread{'s' if threads > 1 else ''}, {os.cpu_count()} processors"
 
 
-def _store(folder: Path) -> Callable[[], str]:
+def _store(folder: str) -> Callable[[], str]:
     def look() -> str:
-        from surpass.store import Store
+        from surpass.report.listing import find_store
 
-        there = folder.exists()
-        parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        store = find_store(folder)
+        path = Path(folder).absolute()
+        parent = next(place for place in (path, *path.parents) if place.exists())
         free = shutil.disk_usage(parent).free
         if not os.access(parent, os.W_OK):
             raise SurpassError(f"cannot write {parent}: name another folder with --store")
@@ -88,17 +106,18 @@ def _store(folder: Path) -> Callable[[], str]:
             raise SurpassError(
                 f"only {free / 1e9:.1f} GB free at {parent}: free some, or use --store elsewhere"
             )
-        held = f"{sum(1 for _ in Store(folder).artifacts())} artifacts" if there else "not made yet"
+        held = "not made yet" if store is None else f"{sum(1 for _ in store.artifacts()):,} artifacts"
         return f"{folder}: {held}, {free / 1e9:.0f} GB free"
 
     return look
 
 
-def examine(store: Path) -> list[Finding]:
+def examine(store: str) -> list[Finding]:
     """Look at everything; a failure of one look does not stop the others."""
     looks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
         ("packages", _packages),
+        ("files", _files),
         ("puzzles", _puzzles),
         ("ladder", _ladder),
         ("torch", _torch),
@@ -113,13 +132,17 @@ def examine(store: Path) -> list[Finding]:
     return findings
 
 
-def print_findings(findings: list[Finding]) -> None:
-    """A line per finding."""
-    from rich.console import Console
+def print_findings(findings: Sequence[Finding]) -> None:
+    """A line per finding, and what it comes to."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False)
+    from surpass.report.listing import print_plain
+
+    table = Table.grid("", "", "", padding=(0, 2, 0, 0))
     for finding in findings:
-        mark = "[green]ok[/]" if finding.fine else "[red]wrong[/]"
-        table.add_row(mark, finding.what, finding.text)
-    Console().print(table)
+        mark = Text("ok", style="green") if finding.fine else Text("wrong", style="bold red")
+        table.add_row(mark, finding.what, Text(finding.text))
+    print_plain(table)
+    wrong = [finding.what for finding in findings if not finding.fine]
+    print_plain(Text(f"\nWrong: {', '.join(wrong)}." if wrong else "\nAll is well."))

@@ -33,13 +33,18 @@ def truth_labels(truth: pa.Table, num_candidates: Sequence[int]) -> pa.Table:
     Args:
         truth: Columns `id` and `truth` (number of the right candidate).
         num_candidates: How many candidates each example has, in the same order.
+
+    Raises:
+        DataError: The truth of an example is none of its candidates.
     """
-    probs = []
-    for right, count in zip(truth["truth"].to_pylist(), num_candidates, strict=True):
+    ids, probs = truth["id"].to_pylist(), []
+    for example, right, count in zip(ids, truth["truth"].to_pylist(), num_candidates, strict=True):
+        if right is None or not 0 <= right < count:
+            raise DataError(f"truth of {example!r} is {right}; its candidates are 0 to {count - 1}")
         row = np.zeros(count, np.float32)
         row[right] = 1.0
         probs.append(row)
-    return label_table(truth["id"].to_pylist(), probs)
+    return label_table(ids, probs)
 
 
 def rows(labels: pa.Table) -> list[Floats]:

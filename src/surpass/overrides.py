@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any
 
 from surpass.errors import ConfigError
@@ -13,6 +14,9 @@ from surpass.methods import METHODS
 from surpass.models.sources import ladder_names
 from surpass.study import Pair, Study
 from surpass.train.recipe import Recipe
+
+_MOST_SEEDS = 10_000
+_SEEDS = f"give a number of seeds from 1 to {_MOST_SEEDS}, a list 0,1,2 or a range 0-9"
 
 
 def _whole(text: str, name: str) -> int:
@@ -31,22 +35,15 @@ def _real(text: str, name: str) -> float:
 
 def _seeds(text: str, name: str) -> tuple[int, ...]:
     """`3` is 0, 1, 2; `4,7` is those; `2-5` is 2, 3, 4, 5."""
-    if re.fullmatch(r"\d+", text):
-        count = int(text)
-        if not 1 <= count <= 10_000:
-            raise ConfigError(
-                f"seeds={text}: give a number of seeds from 1 to 10000, a list 0,1,2 or a range 0-9"
-            )
-        return tuple(range(count))
-    seeds: list[int] = []
-    for part in text.split(","):
+    ranges = [range(int(text))] if re.fullmatch(r"\d+", text) else []
+    for part in () if ranges else text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if match is None:
-            raise ConfigError(
-                f"seeds={text}: {part!r} is no seed; give a number of seeds, a list 0,1,2 or a range 0-9"
-            )
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-    return tuple(seeds)
+            raise ConfigError(f"{name}={text}: {part!r} is no seed; {_SEEDS}")
+        ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
+    if not all(ranges) or sum(map(len, ranges)) > _MOST_SEEDS:
+        raise ConfigError(f"{name}={text}: {_SEEDS}")
+    return tuple(chain.from_iterable(ranges))
 
 
 def model_name(text: str) -> str:

@@ -86,11 +86,20 @@ class Study:
             raise ConfigError(f"no part {self.test_part!r}; choose from {', '.join(self.task.parts)}")
         if self.num_train < 1 or (self.num_test is not None and self.num_test < 1):
             raise ConfigError(f"num_train={self.num_train} and num_test={self.num_test} must be at least 1")
+        if not all(type(seed) is int and seed >= 0 for seed in self.seeds):
+            raise ConfigError(f"seeds={self.seeds} must be whole numbers from 0")
         for method in self.methods:
             find_method(method)
+        called: dict[str, str] = {}
         for weak, strong in self.pairs:
-            if resolve(weak).name == resolve(strong).name:
+            if weak == strong:
                 raise ConfigError(f"the pair {weak} -> {strong} is one model: name two")
+            for model in (weak, strong):
+                name = resolve(model).short_name
+                if called.setdefault(name, model) != model:
+                    raise ConfigError(
+                        f"{called[name]} and {model} are both called {name} in tables: rename a file"
+                    )
 
     @property
     def test_examples(self) -> Examples:
@@ -132,7 +141,7 @@ class Study:
                     weak_score=self.score(w2s.weak),
                     student_score=self.score(student),
                     ceiling_score=self.score(w2s.ceiling),
-                    oracle=learns_truth(student),
+                    oracle=learns_truth(student, w2s.weak_examples),
                 )
             )
         return rows
@@ -152,15 +161,15 @@ def targets(row: RowStages) -> tuple[Score, Score, Score]:
     return row.weak_score, row.student_score, row.ceiling_score
 
 
-def learns_truth(student: Fit) -> bool:
-    """Whether truth of the student's own examples reached the student, directly or through others.
+def learns_truth(student: Fit, weak_examples: Examples) -> bool:
+    """Whether truth reached the student, directly or through others, that no supervisor has.
 
-    The supervisor learned the truth of its own half; that is no oracle.
+    The supervisor may know the truth of its own part. Everything else counts: a part of the
+    student's examples, or examples to choose or score by.
     """
-    own = student.examples.id
 
     def reached(stage: Stage) -> bool:
-        if isinstance(stage, Fit) and sees_truth(stage) and stage.examples.id == own:
+        if isinstance(stage, Fit) and sees_truth(stage) and stage.examples.part != weak_examples.part:
             return True
         return any(reached(before) for before in stage.upstream)
 

@@ -1,8 +1,8 @@
 import chess
 import numpy as np
 import pytest
-from reference.random_games import random_boards
 
+from reference.random_games import random_boards
 from surpass.boards import (
     FIRST_UNDERPROMOTION,
     NUM_MOVES,

@@ -134,7 +134,9 @@ class _Run:
         except Stopped:
             raise
         except SurpassError as error:
-            error.args = (f"{stage.kind} {stage.label}: {error}",)
+            raise type(error)(f"{stage.kind} {stage.label}: {error}") from error
+        except Exception as error:
+            error.add_note(f"while computing {stage.kind} {stage.label} ({stage.id})")
             raise
         self.store.drop_work(stage.id)
         return seconds

@@ -158,7 +158,8 @@ def _read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"cannot read {path} ({error}): it is cut short or not what its name says") from None
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise DataError(f"cannot read {path} ({reason}): it is cut short or not what its name says") from None
 
 
 def _lines(path: Path, stream: Iterable[bytes]) -> Iterator[str]:

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from surpass.disk import atomic_write
+from surpass.disk import atomic_write, disk_errors
 from surpass.errors import ConfigError, DataError, SurpassError
 from surpass.ladder.games import Games, Positions, positions_of
 from surpass.models.planes import attacks, decode, pseudo_legal
@@ -113,7 +114,8 @@ class _Training:
     """A policy on its way: what a checkpoint holds."""
 
     def __init__(self, rung: Rung, seed: int) -> None:
-        self.rung, self.step, self.num_steps = rung, 0, max(1, rung.positions // BATCH)
+        self.rung, self.seed = rung, seed
+        self.step, self.num_steps = 0, max(1, rung.positions // BATCH)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.policy = Policy(rung.config, normalised=True)
@@ -132,12 +134,35 @@ class _Training:
         self.step += 1
         return loss
 
+    def run(
+        self,
+        positions: Positions,
+        *,
+        save: Callable[[], None],
+        save_seconds: float,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        """Make all steps that are left, or those until `stop` says yes; save now and then, and at the end."""
+        self.policy.train()
+        order = _Order(len(positions), self.seed)
+        start, began, saved = self.step, time.monotonic(), time.monotonic()
+        while self.step < self.num_steps and not stop():
+            loss = self.update(*_batch(positions, order.rows(self.step)))
+            if self.step % REPORT_STEPS == 0 or self.step == self.num_steps:
+                speed = (self.step - start) * BATCH / (time.monotonic() - began)
+                report(Progress(self.step, self.num_steps, loss.item(), speed))
+            if time.monotonic() - saved > save_seconds:
+                save()
+                saved = time.monotonic()
+        save()
+
     def save(self, path: Path, recipe: str) -> None:
         """Write a checkpoint whole or not at all."""
         tensors = {f"policy.{name}": value.contiguous() for name, value in self.policy.state_dict().items()}
         for place, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{place}.{name}": value.contiguous() for name, value in state.items()}
-        atomic_write(path, save(tensors, {"step": str(self.step), "recipe": recipe}))
+        atomic_write(path, to_bytes(tensors, {"step": str(self.step), "recipe": recipe}))
 
     def load(self, path: Path, recipe: str) -> None:
         """Go on from a checkpoint.
@@ -162,10 +187,8 @@ class _Training:
         self.step = step
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
-        prefix = "policy."
-        self.policy.load_state_dict(
-            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        )
+        weights = {name[7:]: value for name, value in tensors.items() if name.startswith("policy.")}
+        self.policy.load_state_dict(weights)
         parameters = self.optimizer.param_groups[0]["params"]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
@@ -211,7 +234,7 @@ def _write_weights(path: Path, name: str, rung: Rung, seed: int, games: Games, p
         "holdout": {"positions": len(holdout), "move_accuracy": accuracy, "nats": nats},
     }
     state = {entry: value.contiguous() for entry, value in folded.state_dict().items()}
-    atomic_write(path, save(state, {"card": json.dumps(card, sort_keys=True)}))
+    atomic_write(path, to_bytes(state, {"card": json.dumps(card, sort_keys=True)}))
 
 
 def find_rung(name: str) -> Rung:
@@ -254,6 +277,7 @@ def pretrain(
     Raises:
         ConfigError: There is no such rung, there are too few games for one batch, or the folder
             holds the checkpoint of another recipe.
+        StoreError: The folder cannot be written.
         DataError: The checkpoint is damaged.
         Stopped: `stop` said yes.
     """
@@ -265,21 +289,11 @@ def pretrain(
     positions = positions_of(games, holdout=False, first_ply=FIRST_PLY)
     if len(positions) < BATCH:
         raise ConfigError(f"{len(positions)} positions are fewer than one batch of {BATCH}: give more games")
-    order, start = _Order(len(positions), seed), training.step
-    folder.mkdir(parents=True, exist_ok=True)
-    training.policy.train()
-    began = saved = time.monotonic()
-    while training.step < training.num_steps:
-        if stop():
-            training.save(checkpoint, recipe)
-            raise Stopped(f"{name} stopped after step {training.step} of {training.num_steps}; it can go on")
-        loss = training.update(*_batch(positions, order.rows(training.step)))
-        if training.step % REPORT_STEPS == 0 or training.step == training.num_steps:
-            speed = (training.step - start) * BATCH / (time.monotonic() - began)
-            report(Progress(training.step, training.num_steps, loss.item(), speed))
-        if time.monotonic() - saved > checkpoint_seconds:
-            training.save(checkpoint, recipe)
-            saved = time.monotonic()
-    training.save(checkpoint, recipe)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    save = partial(training.save, checkpoint, recipe)
+    training.run(positions, save=save, save_seconds=checkpoint_seconds, report=report, stop=stop)
+    if training.step < training.num_steps:
+        raise Stopped(f"{name} stopped after step {training.step} of {training.num_steps}; it can go on")
     _write_weights(weights, name, rung, seed, games, training.policy)
     return weights

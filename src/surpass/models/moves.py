@@ -54,12 +54,16 @@ class MoveChoice(nn.Module):
     def encode(inputs: pa.Table) -> MoveExamples:
         """Examples as arrays; columns `board` and `candidates` as the chess task has them."""
         boards = inputs["board"].combine_chunks()
-        boards_NB = np.frombuffer(boards.buffers()[1], np.uint8).reshape(-1, PACKED_BYTES)[boards.offset :]
+        boards_NB = np.frombuffer(
+            boards.buffers()[1], np.uint8, len(inputs) * PACKED_BYTES, boards.offset * PACKED_BYTES
+        )
         candidates = inputs["candidates"].combine_chunks()
         offsets = candidates.offsets.to_numpy().astype(np.int64)
         values = candidates.values.to_numpy().astype(np.int64)
         return MoveExamples(
-            boards_NB[: len(inputs)], values[offsets[0] : offsets[-1]], offsets[1:] - offsets[0]
+            boards_NB.reshape(-1, PACKED_BYTES),
+            values[offsets[0] : offsets[-1]],
+            offsets[1:] - offsets[0],
         )
 
     def forward(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:

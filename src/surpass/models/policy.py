@@ -37,7 +37,11 @@ class PolicyConfig:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of one forward pass for one position (a multiply-add is two)."""
+        """Floating-point operations of one forward pass for one position (a multiply-add is two).
+
+        Those of convolutions and keys and their products; decoding the position and scoring
+        underpromotions are left out.
+        """
         trunk = 9 * (NUM_PLANES * self.channels + 2 * self.blocks * self.channels**2)
         return 2.0 * 64 * (trunk + 2 * self.channels * self.key_dim + 64 * self.key_dim)
 
@@ -112,7 +116,8 @@ def fold(policy: Policy) -> Policy:
     """
     if not isinstance(policy.stem_norm, nn.BatchNorm2d):
         raise ValueError("this policy is folded already")
-    folded = Policy(policy.config)
+    with torch.random.fork_rng(devices=[]):  # the initial weights it draws are thrown away
+        folded = Policy(policy.config)
     state = {name: value for name, value in policy.state_dict().items() if "norm" not in name}
     pairs = [("stem", policy.stem, policy.stem_norm)]
     for place, block in enumerate(policy.blocks):

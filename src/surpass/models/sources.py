@@ -59,17 +59,20 @@ def resolve(name: str) -> ModelSource:
     if kind == "ladder":
         if rest not in ladder_names():
             raise ConfigError(f"no rung {rest!r} on the ladder; there are: {', '.join(ladder_names())}")
-        return _source(name, LADDER / f"{rest}.safetensors")
-    if kind == "dir":
+        path = LADDER / f"{rest}.safetensors"
+    elif kind == "dir":
         path = Path(rest).expanduser().absolute()
         if not path.is_file():
             raise ConfigError(f"no weights at {path}; name a .safetensors file of `surpass ladder train`")
-        return _source(name, path)
-    raise ConfigError(f"no model {name!r}; name one as ladder:chess-1 (see `surpass list`) or dir:PATH")
+    else:
+        raise ConfigError(f"no model {name!r}; name one as ladder:chess-1 (see `surpass list`) or dir:PATH")
+    status = path.stat()
+    return _source(name, path, status.st_size, status.st_mtime_ns)
 
 
 @cache
-def _source(name: str, path: Path) -> ModelSource:
+def _source(name: str, path: Path, size: int, changed_ns: int) -> ModelSource:
+    # Size and time are there for the cache: a file may be trained again while this process lives.
     card = read_card(path)
     try:
         return ModelSource(

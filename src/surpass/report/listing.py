@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,12 @@ from surpass.methods import METHODS
 from surpass.models.sources import ladder_names, resolve
 from surpass.recipes import RECIPES
 from surpass.stages import Stage
-from surpass.store import Store
+from surpass.store import Problem, Store
 from surpass.study import Study, targets
 from surpass.tasks import TASKS
+
+_ID_DIGITS = 8
+_DIGEST_DIGITS = 64
 
 
 class PlanEntry(NamedTuple):
@@ -35,10 +39,21 @@ class PlanEntry(NamedTuple):
     seconds: float
 
 
-def plan_of(study: Study, folder: Path) -> list[PlanEntry]:
+def find_store(folder: str | Path) -> Store | None:
+    """The store in a folder, or None where there is none yet; nothing is written.
+
+    Raises:
+        StoreError: The folder holds something else, or cannot be read.
+    """
+    path = Path(folder)
+    empty = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    return None if empty and "://" not in str(folder) else Store(folder)
+
+
+def plan_of(study: Study, folder: str | Path) -> list[PlanEntry]:
     """All stages of a study, each with whether it is done and a guess of its time; nothing is written."""
     wanted = [stage for row in study.rows() for stage in targets(row)]
-    store = Store(folder) if folder.exists() else None
+    store = find_store(folder)
     whole = outstanding(wanted, lambda _: False)
 
     def done(stage: Stage) -> bool:
@@ -53,64 +68,64 @@ def plan_of(study: Study, folder: Path) -> list[PlanEntry]:
     return entries
 
 
-def print_plan(entries: list[PlanEntry]) -> None:
+def print_plan(entries: Sequence[PlanEntry]) -> None:
     """A line per stage, and a sum."""
-    console = Console()
-    table = _table("stage", "", "state", "uses", "about")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("stage", "", "id", "uses", "to do"):
+        right = heading in ("uses", "to do")
+        # Only the labels give way where a line is too narrow.
+        table.add_column(heading, no_wrap=heading != "", justify="right" if right else "left")
     for entry in entries:
-        style = "dim" if entry.state != "to do" else ""
+        left = duration(entry.seconds) if entry.state == "to do" else entry.state.replace("not needed", "-")
         uses = f"{entry.uses}x" if entry.uses > 1 else ""
-        about = duration(entry.seconds) if entry.seconds else ""
-        table.add_row(
-            entry.kind, Text(entry.label, overflow="ellipsis"), entry.state, uses, about, style=style
-        )
-    console.print(table)
+        style = "" if entry.state == "to do" else "dim"
+        label = Text(entry.label, no_wrap=True, overflow="ellipsis")
+        table.add_row(entry.kind, label, entry.id[:_ID_DIGITS], uses, left, style=style)
+    print_plain(table)
     to_do = [entry for entry in entries if entry.state == "to do"]
-    seconds = sum(entry.seconds for entry in to_do)
-    shared = sum(entry.uses - 1 for entry in entries)
-    console.print(
-        f"{len(entries)} stages (sharing saves {shared}), {len(to_do)} to do, "
-        f"about {duration(seconds)} on a machine like the one we measured",
-        highlight=False,
-    )
+    saved = sum(entry.uses - 1 for entry in entries)
+    left = f"{len(to_do)} to do, about {duration(sum(e.seconds for e in to_do))}" if to_do else "all done"
+    print_plain(Text(f"\n{len(entries)} stages (sharing saves {saved}): {left}"))
 
 
-def inventory(folder: Path) -> dict[str, Any]:
+def inventory(folder: str | Path) -> dict[str, Any]:
     """Everything that can be named, and what the store holds, as plain data."""
     models = {}
     for name in ladder_names():
         source = resolve(f"ladder:{name}")
         models[source.name] = {"parameters": source.parameters, "pretraining_flops": source.pretraining_flops}
-    studies = {name: (recipe.__doc__ or "").strip().split("\n")[0] for name, recipe in RECIPES.items()}
-    methods = {name: (method.__doc__ or "").strip().split("\n")[0] for name, method in METHODS.items()}
+    store = find_store(folder)
     held: dict[str, int] = {}
-    if folder.exists():
-        for artifact in Store(folder).artifacts():
-            held[artifact.kind] = held.get(artifact.kind, 0) + 1
+    size = 0
+    for artifact in store.artifacts() if store is not None else ():
+        held[artifact.kind] = held.get(artifact.kind, 0) + 1
+        size += sum(file["size"] for file in artifact.manifest["files"].values())
     return {
-        "studies": studies,
-        "tasks": sorted(TASKS),
+        "studies": _first_lines(RECIPES),
+        "methods": _first_lines(METHODS),
+        "tasks": _first_lines({name: make() for name, make in TASKS.items()}),
         "models": models,
-        "methods": methods,
-        "store": {"path": str(folder), "artifacts": held},
+        "store": {"path": str(folder), "artifacts": held, "bytes": size},
     }
 
 
 def print_inventory(found: dict[str, Any]) -> None:
     """The inventory for people."""
-    console = Console()
-    table = _table("", "")
-    for heading in ("studies", "methods"):
-        for place, (name, text) in enumerate(found[heading].items()):
-            table.add_row(heading if place == 0 else "", f"[bold]{name}[/]  {text}")
-    for place, (name, model) in enumerate(found["models"].items()):
-        text = f"{model['parameters']:>9,} parameters, {model['pretraining_flops']:.1e} FLOPs of pretraining"
-        table.add_row("models" if place == 0 else "", f"[bold]{name}[/]  {text}")
-    table.add_row("tasks", ", ".join(found["tasks"]))
-    held = found["store"]["artifacts"]
-    counts = ", ".join(f"{count} {kind}" for kind, count in held.items()) or "empty"
-    table.add_row("store", f"{found['store']['path']}: {counts}")
-    console.print(table)
+    table = Table.grid("", "", "", padding=(0, 2, 0, 0))
+    for heading in ("studies", "methods", "tasks"):
+        _add_block(table, heading, found[heading])
+    parameters = {name: f"{model['parameters']:,}" for name, model in found["models"].items()}
+    width = max(map(len, parameters.values()), default=0)
+    lines = {
+        name: f"{parameters[name]:>{width}} parameters, pretrained with {model['pretraining_flops']:.1e} FLOP"
+        for name, model in found["models"].items()
+    }
+    _add_block(table, "models", lines)
+    store = found["store"]
+    counts = ", ".join(f"{count} {kind}" for kind, count in store["artifacts"].items())
+    held = f"{counts} ({store['bytes'] / 1e6:.1f} MB)" if counts else "nothing yet"
+    _add_block(table, "store", {store["path"]: held})
+    print_plain(table)
 
 
 def find_artifact(store: Store, text: str) -> Artifact:
@@ -127,7 +142,8 @@ def find_artifact(store: Store, text: str) -> Artifact:
         )
     if len(found) > 1:
         raise ConfigError(
-            f"{text!r} begins {len(found)} ids: {', '.join(a.id[:16] for a in found[:4])}; give more digits"
+            f"{text!r} begins {len(found)} ids: {', '.join(a.id[:16] for a in found[:4])}"
+            f"{', ...' if len(found) > 4 else ''}; give more digits"
         )
     return found[0]
 
@@ -145,39 +161,79 @@ def describe(store: Store, text: str) -> dict[str, Any]:
 
 def print_description(description: dict[str, Any]) -> None:
     """The description for people: why it exists, what it is made of, what it holds."""
-    console = Console()
-    table = _table("", "")
-    table.add_row("stage", f"{description['kind']} {description['label']}")
+    table = Table.grid("", "", padding=(0, 1, 0, 0))
+    created = description["created"].replace("T", " ").replace("+00:00", " UTC")
+    upstream = {before["id"]: before for before in description["upstream"]}
+    table.add_row("stage", Text(f"{description['kind']} {description['label']}", style="bold"))
     table.add_row("id", description["id"])
-    table.add_row("where", description["path"])
-    table.add_row(
-        "computed", f"{description['created']} on {description['host']}, {description['seconds']:.1f} s"
-    )
+    table.add_row("folder", Text(_near(description["path"]), overflow="fold"))
+    table.add_row("computed", f"{created} on {description['host']} in {description['seconds']:.1f} s")
     for name, value in description["stage"]["fields"].items():
-        shown = value if isinstance(value, str) else json.dumps(value)
-        table.add_row(name, shown)
-    for name, value in description["stage"]["outside"].items():
-        table.add_row(f"{name} (outside)", value)
-    for name, value in description["said"].items():
-        table.add_row(name, json.dumps(value))
-    for heading, others in (("made from", description["upstream"]), ("used by", description["used_by"])):
-        for place, other in enumerate(others):
-            table.add_row(
-                heading if place == 0 else "", f"{other['kind']} {other['label']} {other['id'][:16]}"
-            )
-    for place, (name, file) in enumerate(description["files"].items()):
-        table.add_row(
-            "files" if place == 0 else "", f"{name}, {file['size']:,} bytes, sha256 {file['sha256'][:16]}"
+        made_by = upstream.get(value) if isinstance(value, str) else None
+        table.add_row(name, _reference(made_by) if made_by else _plain(value))
+    for name, value in (description["stage"]["outside"] | description["said"]).items():
+        table.add_row(name if len(str(value)) < _DIGEST_DIGITS else f"{name} file", _plain(value))
+    sizes = {name: f"{file['size']:,} bytes" for name, file in description["files"].items()}
+    blocks = {
+        "made from": [_reference(other) for other in description["upstream"]],
+        "used by": [_reference(other) for other in description["used_by"]],
+        "files": [Text(f"{name}, {size}") for name, size in sizes.items()],
+    }
+    for heading, lines in blocks.items():
+        for place, line in enumerate(lines):
+            table.add_row(heading if place == 0 else "", line)
+    table.add_row("versions", ", ".join(f"{name} {text}" for name, text in description["versions"].items()))
+    print_plain(table)
+
+
+def print_problems(problems: Sequence[Problem], folder: str | Path) -> None:
+    """What `store verify` found, a line each, and what to do about it."""
+    lines = [f"{_near(problem.path)}: {problem.reason}" for problem in problems]
+    if not problems:
+        lines = [f"{folder} is sound"]
+    else:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        lines.append(
+            f"{count}; `surpass store clean` removes what was left over, damaged stages are computed again"
         )
-    versions = ", ".join(f"{name} {version}" for name, version in description["versions"].items())
-    table.add_row("versions", versions)
-    console.print(table)
+    for line in lines:
+        Console(soft_wrap=True).print(Text(line))
 
 
-def _table(*headings: str) -> Table:
-    shown = any(headings)
-    table = Table(box=box.SIMPLE_HEAD if shown else None, show_header=shown, show_edge=False, pad_edge=False)
-    for heading in headings:
-        right = heading in ("uses", "about")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    return table
+def print_plain(what: Table | Text) -> None:
+    """Print to standard output: as wide as a terminal is; elsewhere 80 columns without trailing blanks."""
+    console = Console()
+    if console.is_terminal:
+        console.print(what)
+        return
+    with console.capture() as capture:
+        console.print(what)
+    lines = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    console.file.write(lines.encode(console.encoding, "replace").decode(console.encoding))
+
+
+def _add_block(table: Table, heading: str, named: dict[str, str]) -> None:
+    """Names with their texts; only the first carries the heading."""
+    for place, (name, text) in enumerate(named.items()):
+        table.add_row(heading if place == 0 else "", Text(name, style="bold"), Text(text))
+
+
+def _first_lines(named: dict[str, Any]) -> dict[str, str]:
+    return {name: (thing.__doc__ or "").strip().split("\n")[0] for name, thing in named.items()}
+
+
+def _reference(other: dict[str, str]) -> Text:
+    line = f"{other['id'][:_ID_DIGITS]} {other['kind']} {other['label']}"
+    return Text(line, no_wrap=True, overflow="ellipsis")
+
+
+def _plain(value: Any) -> Text:
+    """A value of a manifest as a person would write it."""
+    if isinstance(value, dict):
+        return Text(" ".join(f"{name}={_plain(part)}" for name, part in value.items()))
+    return Text(f"{value:.5g}" if isinstance(value, float) else "none" if value is None else str(value))
+
+
+def _near(path: str | Path) -> str:
+    """A path as seen from here, if it is below."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)

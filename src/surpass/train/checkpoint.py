@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Size, Tensor, dtype, nn, uint8
 from torch.optim import Optimizer
 
 from surpass.disk import atomic_write
@@ -34,8 +35,9 @@ def save_checkpoint(
     tensors = {_MODEL + name: value.contiguous() for name, value in model.state_dict().items()}
     for place, state in optimizer.state_dict()["state"].items():
         tensors |= {f"{_OPTIMIZER}{place}.{name}": value.contiguous() for name, value in state.items()}
-    tensors |= {_EXTRA + name: value for name, value in extra.items()}
-    atomic_write(path, save(tensors, {"position": json.dumps(position, sort_keys=True)}))
+    tensors |= {_EXTRA + name: value.contiguous() for name, value in extra.items()}
+    text = json.dumps(position, sort_keys=True)
+    atomic_write(path, save(tensors, {"position": text, "sha256": _digest(text, tensors)}))
 
 
 def load_checkpoint(
@@ -44,14 +46,19 @@ def load_checkpoint(
     """Restore model and optimizer in place.
 
     Returns:
-        Position and extra tensors, or None when there is no checkpoint that can be read: then
+        Position and extra tensors, or None when there is no sound checkpoint of this model: then
         nothing was changed, and training starts anew.
     """
     try:
         with safe_open(path, "pt") as file:
-            position = json.loads(file.metadata()["position"])
+            metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+        text = metadata["position"]
+        if metadata["sha256"] != _digest(text, tensors):
+            return None
+    except (OSError, SafetensorError, TypeError, KeyError):
+        return None
+    if _shapes(_behind(_MODEL, tensors)) != _shapes(model.state_dict()):
         return None
     model.load_state_dict(_behind(_MODEL, tensors))
     states: dict[int, dict[str, Tensor]] = {}
@@ -59,7 +66,20 @@ def load_checkpoint(
         place, _, entry = name.partition(".")
         states.setdefault(int(place), {})[entry] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    return position, _behind(_EXTRA, tensors)
+    return json.loads(text), _behind(_EXTRA, tensors)
+
+
+def _digest(position: str, tensors: dict[str, Tensor]) -> str:
+    """The safetensors format has no checksum: a changed byte would train on unnoticed."""
+    digest = sha256(position.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().flatten().view(uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[Size, dtype]]:
+    return {name: (value.shape, value.dtype) for name, value in tensors.items()}
 
 
 def _behind(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -41,11 +41,11 @@ class Recipe:
             if not (isinstance(value, int) and low <= value <= high):
                 raise ConfigError(f"{name}={value!r} must be a whole number from {low} to {high}")
         if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(f"learning_rate={self.learning_rate!r} must be above 0")
+            raise ConfigError(f"learning_rate={self.learning_rate!r} must be above 0 and finite")
         if not 0 <= self.warmup_frac <= 1:
             raise ConfigError(f"warmup_frac={self.warmup_frac!r} must be in [0, 1]")
         if not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(f"weight_decay={self.weight_decay!r} must be at least 0")
+            raise ConfigError(f"weight_decay={self.weight_decay!r} must be at least 0 and finite")
 
     def num_steps(self, num_examples: int) -> int:
         """Optimizer steps for this many examples."""

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from safetensors.torch import load_file, save_file
 
 from surpass import labels as lb
+from surpass.errors import DataError
 from surpass.models.moves import MoveChoice
 from surpass.models.sources import resolve
 from surpass.train.loop import Running, fit, label
@@ -61,6 +62,11 @@ def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
         seed=stage.seed,
         running=running,
     )
+    if not losses.isfinite().all():
+        raise DataError(
+            f"training diverged at step {int(losses.isfinite().int().argmin()) + 1} of {len(losses)}; "
+            f"lower learning_rate={stage.recipe.learning_rate:g}"
+        )
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, context.out / "model.safetensors")
     pq.write_table(pa.table({"loss": losses.numpy()}), context.out / "curve.parquet")

@@ -1,0 +1,69 @@
+"""Write the page of the whole triangle of pairs from a study's results.
+
+    surpass run chess-triangle --out results/triangle
+    python scripts/write_triangle.py results/triangle/results.json > docs/results/chess-triangle.md
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from surpass.results import Results, Summary
+
+HEAD = """# Every rung supervising every larger one
+
+Naive fine-tuning on {labels} weak labels of the chess ladder, {num_examples:,} test puzzles in the mix of the
+sources, {num_seeds} seeds. Accuracies are means over seeds in percent; PGR is the ratio of pooled means in
+percent, with a 95 % interval over test puzzles and seeds (crossed bootstrap, {num_resamples:,} resamples).
+Nothing is left out: where the ceiling does not beat the supervisor beyond noise, PGR is undefined and
+says so. Settings: `recipes/chess.py`, `chess_triangle`; each seed draws its own training puzzles.
+
+## PGR
+
+"""
+
+
+def cell(summary: Summary | None) -> str:
+    """PGR with its interval, or why there is none."""
+    if summary is None:
+        return ""
+    estimate = summary.estimate
+    if not estimate.valid:
+        return "undefined"
+    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def main() -> None:
+    """Print the page."""
+    summaries = Results.from_json(Path(sys.argv[1])).summary()
+    by_pair = {(s.key.weak_model, s.key.strong_model): s for s in summaries}
+    weak = sorted({pair[0] for pair in by_pair})
+    strong = sorted({pair[1] for pair in by_pair})
+    first = summaries[0]
+    lines = [
+        HEAD.format(
+            labels=first.key.labels,
+            num_examples=first.estimate.num_examples,
+            num_seeds=first.estimate.num_seeds,
+            num_resamples=first.estimate.num_resamples,
+        ),
+        "| supervisor | " + " | ".join(f"student {name}" for name in strong) + " |\n",
+        "|---" * (len(strong) + 1) + "|\n",
+    ]
+    for name in weak:
+        lines.append(f"| {name} | " + " | ".join(cell(by_pair.get((name, other))) for other in strong) + " |\n")
+    lines.append("\n## Accuracies\n\n| supervisor | student | weak | student | ceiling | PGR |\n")
+    lines.append("|---|---|---:|---:|---:|---:|\n")
+    for summary in summaries:
+        key, estimate = summary.key, summary.estimate
+        means = " | ".join(f"{100 * mean:.1f}" for mean in (estimate.weak, estimate.student, estimate.ceiling))
+        lines.append(f"| {key.weak_model} | {key.strong_model} | {means} | {cell(summary)} |\n")
+    for summary in summaries:
+        if not summary.estimate.valid:
+            lines.append(f"\n{summary.key.weak_model} -> {summary.key.strong_model}: {summary.estimate.reason}\n")
+    sys.stdout.write("".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from reference.studies import ToyTask
+
+from surpass.errors import ConfigError
+from surpass.methods import METHODS
+from surpass.models.sources import ladder_names
+from surpass.overrides import model_name, override
+from surpass.study import Study
+from surpass.tasks.chess import ChessTask
+from surpass.train.recipe import Recipe
+
+ONE, TWO = "ladder:chess-1", "ladder:chess-2"
+STUDY = Study(name="study", task=ChessTask(), pairs=((ONE, TWO),), recipe=Recipe(epochs=2))
+
+
+def test_nothing_to_change():
+    assert override(STUDY, []) == STUDY
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("1", (0,)),
+        ("3", (0, 1, 2)),
+        ("4,7", (4, 7)),
+        ("2-5", (2, 3, 4, 5)),
+        ("7-7", (7,)),
+        ("0-1,8,4-5", (0, 1, 8, 4, 5)),
+    ],
+)
+def test_seeds(text, seeds):
+    assert override(STUDY, [f"seeds={text}"]).seeds == seeds
+
+
+def test_many_seeds():
+    assert len(override(STUDY, ["seeds=10000"]).seeds) == 10_000
+
+
+@pytest.mark.parametrize("text", ["2-1", "1:2", "chess-2:chess-1", "ladder:chess-2>ladder:chess-1", "2>1"])
+def test_every_way_to_write_a_pair(text):
+    assert override(STUDY, [f"pairs={text}"]).pairs == ((TWO, ONE),)
+
+
+def test_pairs_in_their_order():
+    assert override(STUDY, ["pairs=2-1,chess-1:chess-2"]).pairs == ((TWO, ONE), (ONE, TWO))
+
+
+def test_all_pairs_are_every_rung_under_every_larger_one():
+    pairs = override(STUDY, ["pairs=all"]).pairs
+    assert pairs == tuple(combinations([f"ladder:{name}" for name in ladder_names()], 2))
+    assert (ONE, TWO) in pairs
+
+
+def test_a_pair_of_files(tmp_path):
+    for name in ("weak", "strong"):
+        content = (tmp_path / f"{name}.safetensors", ladder_file())
+        content[0].write_bytes(content[1])
+    text = f"pairs=dir:{tmp_path}/weak.safetensors>dir:{tmp_path}/strong.safetensors"
+    assert override(STUDY, [text]).pairs[0][1] == f"dir:{tmp_path}/strong.safetensors"
+
+
+def ladder_file() -> bytes:
+    from surpass.models.sources import resolve
+
+    return resolve(ONE).path.read_bytes()
+
+
+def test_names_of_models():
+    names = ("3", "chess-3", "ladder:chess-3", "dir:/x/y.safetensors")
+    assert [model_name(name) for name in names] == ["ladder:chess-3"] * 3 + ["dir:/x/y.safetensors"]
+
+
+def test_every_other_setting():
+    texts = ["methods=naive", "labels=hard", "num_train=5", "num_test=7", "train_mix=even"]
+    texts += ["test_mix=source", "test_part=validation"]
+    texts += ["epochs=3", "batch_size=8", "learning_rate=2e-3", "schedule=cosine", "warmup_frac=0.5"]
+    texts += ["weight_decay=.1", "puzzles=my.csv", "max_puzzles=9", "split_seed=4"]
+    assert override(STUDY, texts) == Study(
+        name="study",
+        task=ChessTask(puzzles="my.csv", max_puzzles=9, split_seed=4),
+        pairs=((ONE, TWO),),
+        methods=("naive",),
+        labels="hard",
+        num_train=5,
+        num_test=7,
+        train_mix="even",
+        test_mix="source",
+        test_part="validation",
+        recipe=Recipe(
+            epochs=3, batch_size=8, learning_rate=2e-3, schedule="cosine", warmup_frac=0.5, weight_decay=0.1
+        ),
+    )
+
+
+def test_all():
+    assert override(STUDY, ["methods=all"]).methods == tuple(METHODS)
+    assert override(override(STUDY, ["num_test=3"]), ["num_test=all"]).num_test is None
+
+
+def test_a_value_may_hold_an_equals_sign():
+    assert override(STUDY, ["puzzles=a=b.csv"]).task == ChessTask(puzzles="a=b.csv")
+
+
+def test_the_last_of_two_counts():
+    assert override(STUDY, ["epochs=3", "epochs=4"]).recipe.epochs == 4
+
+
+def test_the_study_itself_stays():
+    override(STUDY, ["seeds=9", "epochs=9", "split_seed=9"])
+    assert (STUDY.seeds, STUDY.recipe.epochs, STUDY.task) == ((0, 1, 2), 2, ChessTask())
+
+
+SEEDS = "give a number of seeds from 1 to 10000, a list 0,1,2 or a range 0-9"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs", "'epochs' is no override; write name=value, for example seeds=5"),
+        ("epochs=", "'epochs=' is no override; write name=value, for example seeds=5"),
+        ("=3", "no setting ''; there are: pairs, methods, seeds"),
+        ("epoch=3", "no setting 'epoch'; did you mean epochs?"),
+        ("learningrate=3", "no setting 'learningrate'; did you mean learning_rate?"),
+        ("zzz=3", "no setting 'zzz'; there are: pairs"),
+        ("epochs=two", "epochs=two is no whole number"),
+        ("epochs=1.5", "epochs=1.5 is no whole number"),
+        ("epochs=0", "epochs=0 must be a whole number from 1 to 10000"),
+        ("learning_rate=fast", "learning_rate=fast is no number"),
+        ("learning_rate=nan", "learning_rate=nan must be above 0"),
+        ("schedule=step", "no schedule 'step'; choose from constant, linear, cosine"),
+        ("seeds=0", f"seeds=0: {SEEDS}"),
+        ("seeds=10001", f"seeds=10001: {SEEDS}"),
+        ("seeds=5-2", f"seeds=5-2: {SEEDS}"),
+        ("seeds=0,5-2", f"seeds=0,5-2: {SEEDS}"),
+        ("seeds=0-999999999999", f"seeds=0-999999999999: {SEEDS}"),
+        ("seeds=4,", f"seeds=4,: '' is no seed; {SEEDS}"),
+        ("seeds=-1", f"seeds=-1: '-1' is no seed; {SEEDS}"),
+        ("seeds=1,x", f"seeds=1,x: 'x' is no seed; {SEEDS}"),
+        ("seeds=1,0-3", "names one twice"),
+        ("pairs=2", "pairs=2: '2' is no pair; write 2-4, chess-2:chess-4, MODEL>MODEL, or all"),
+        ("pairs=2-1,", "pairs=2-1,: '' is no pair; write"),
+        ("pairs=1-1", "the pair ladder:chess-1 -> ladder:chess-1 is one model: name two"),
+        ("pairs=1-99", "no rung 'chess-99' on the ladder; there are: chess-1, chess-2"),
+        ("pairs=x:y>chess-2", "no model 'x:y'; name one as ladder:chess-1"),
+        ("methods=naive,alchemy", "no method 'alchemy'; there are: "),
+        ("methods=naive,naive", "names one twice"),
+        ("labels=fuzzy", "labels='fuzzy' must be one of soft, hard"),
+        ("num_train=0", "num_train=0 and num_test=None must be at least 1"),
+        ("num_test=0", "num_test=0 must be at least 1"),
+        ("num_test=some", "num_test=some is no whole number"),
+        ("train_mix=odd", "no mix 'odd' in task chess; choose from all, source, even"),
+        ("test_part=exam", "no part 'exam'; choose from weak, student, validation, test"),
+        ("max_puzzles=many", "max_puzzles=many is no whole number"),
+    ],
+)
+def test_mistakes_are_one_helpful_line(text, message):
+    with pytest.raises(ConfigError) as caught:
+        override(STUDY, [text])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_setting_that_this_task_lacks():
+    study = Study(name="toy", task=ToyTask(), pairs=((ONE, TWO),))
+    assert override(study, ["split_seed=2"]).task == ToyTask(split_seed=2)

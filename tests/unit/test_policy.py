@@ -1,0 +1,149 @@
+import chess
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from reference.random_games import random_boards
+from surpass.boards import NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
+from surpass.models.planes import NUM_PLANES
+from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
+
+CONFIG = PolicyConfig(channels=6, blocks=2, key_dim=5)
+
+
+@pytest.fixture(scope="module")
+def boards_NB():
+    packed = b"".join(map(pack_board, random_boards(range(5))))
+    return torch.from_numpy(np.frombuffer(packed, np.uint8).reshape(-1, 34).copy())
+
+
+@pytest.fixture(scope="module")
+def trained(boards_NB):
+    """A normalised policy whose statistics and scales have left their beginnings."""
+    torch.manual_seed(0)
+    policy = Policy(CONFIG, normalised=True).train()
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.01)
+    moves_N = torch.randint(0, NUM_MOVES, (len(boards_NB),))
+    for _ in range(8):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(policy(boards_NB), moves_N).backward()
+        optimizer.step()
+    return policy.eval()
+
+
+def close(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_folding_keeps_the_function(trained, boards_NB):
+    folded = fold(trained)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    close(folded(boards_NB), trained(boards_NB))
+    assert (folded.train()(boards_NB) - trained(boards_NB)).abs().max() < 1e-5
+    assert trained(boards_NB).std() > 0.05
+
+
+def test_folding_twice_is_refused(trained):
+    with pytest.raises(ValueError, match="folded already"):
+        fold(fold(trained))
+
+
+def test_names_of_the_weights_file(trained):
+    names = {"square_bias"}
+    for layer in ("stem", "origin", "target", "underpromotion"):
+        names |= {f"{layer}.weight", f"{layer}.bias"}
+    for place in range(CONFIG.blocks):
+        names |= {f"blocks.{place}.conv{k}.{kind}" for k in (1, 2) for kind in ("weight", "bias")}
+    assert set(fold(trained).state_dict()) == names
+
+
+@torch.no_grad()
+def test_company_changes_nothing(trained, boards_NB):
+    folded = fold(trained).train()
+    logits_NM = folded(boards_NB)
+    order = torch.randperm(len(boards_NB), generator=torch.Generator().manual_seed(1))
+    close(folded(boards_NB[order]), logits_NM[order])
+    for size in (1, 4, 31):
+        close(torch.cat([folded(part) for part in boards_NB.split(size)]), logits_NM)
+    assert folded(boards_NB[:0]).shape == (0, NUM_MOVES)
+
+
+def test_gradient_of_an_example_does_not_depend_on_company(trained, boards_NB):
+    def gradients(part):
+        folded = fold(trained)
+        folded(part).logsumexp(1).sum().backward()
+        return [value.grad for value in folded.parameters()]
+
+    alone = [sum(parts) for parts in zip(*(gradients(boards_NB[i : i + 1]) for i in range(4)), strict=True)]
+    for one_by_one, together in zip(alone, gradients(boards_NB[:4]), strict=True):
+        torch.testing.assert_close(one_by_one, together, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def readable():
+    """A policy whose logits can be told by hand: features are a square's number and its mirror's."""
+    policy = Policy(PolicyConfig(channels=2, blocks=0, key_dim=1))
+    squares = torch.arange(64.0)
+    with torch.no_grad():
+        for value in policy.parameters():
+            value.zero_()
+        policy.square_bias[0, 0], policy.square_bias[0, 1] = squares.view(8, 8), (63 - squares).view(8, 8)
+        policy.origin.weight[0, 0] = 1.0
+        policy.target.weight[0, 1] = 1.0
+        policy.underpromotion.weight[:, 0] = 1.0
+        policy.underpromotion.bias.copy_(1000.0 * torch.arange(9))
+    return policy
+
+
+@torch.no_grad()
+def test_plain_moves_are_origin_times_64_plus_target(readable):
+    logits_M = readable(torch.zeros(1, 34, dtype=torch.uint8))[0]
+    for origin, target in (
+        (chess.A1, chess.H8),
+        (chess.H8, chess.A1),
+        (chess.E2, chess.E4),
+        (chess.B7, chess.B8),
+    ):
+        number = move_index(chess.Move(origin, target), chess.WHITE)
+        assert logits_M[number] == origin * (63 - target)
+
+
+@torch.no_grad()
+def test_underpromotions_are_those_of_their_square_and_step(readable):
+    logits_M = readable(torch.zeros(1, 34, dtype=torch.uint8))[0]
+    for place, piece in enumerate(UNDERPROMOTIONS):
+        for file in range(8):
+            for target in range(max(0, file - 1), min(8, file + 2)):
+                move = chess.Move(chess.square(file, 6), chess.square(target, 7), piece)
+                expected = 1000.0 * (3 * place + target - file + 1) + move.from_square
+                assert logits_M[move_index(move, chess.WHITE)] == expected
+
+
+@pytest.mark.parametrize("config", [CONFIG, PolicyConfig(8, 1, 8), PolicyConfig(5, 0), PolicyConfig(64, 8)])
+def test_parameters(config):
+    width, key = config.channels, config.key_dim
+    stem = NUM_PLANES * width * 9 + width
+    trunk = config.blocks * 2 * (width * width * 9 + width)
+    head = 2 * (width * key + key) + width * 9 + 9
+    assert sum(value.numel() for value in Policy(config).parameters()) == stem + 64 * width + trunk + head
+
+
+@pytest.mark.parametrize("config", [CONFIG, PolicyConfig(8, 1, 8), PolicyConfig(5, 0), PolicyConfig(64, 8)])
+def test_flops(config):
+    """Every multiply-add of convolutions, keys and products of keys; underpromotions are left out."""
+    policy, total = Policy(config), 0
+    for module in policy.modules():
+        if isinstance(module, nn.Conv2d):
+            total += 64 * module.in_channels * module.out_channels * 9
+    for linear in (policy.origin, policy.target):
+        total += 64 * linear.in_features * linear.out_features
+    total += 64 * 64 * config.key_dim
+    assert config.flops == 2 * total
+    left_out = 2 * 8 * policy.underpromotion.in_features * policy.underpromotion.out_features
+    assert left_out < 0.01 * config.flops
+
+
+def test_config_is_rebuilt_from_metadata():
+    assert PolicyConfig(**config_metadata(CONFIG)) == CONFIG
