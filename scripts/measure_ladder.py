@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 from surpass.engine.inline import Settings, run
-from surpass.ladder.card import read_card
+from surpass.models.card import read_card
 from surpass.models.sources import ladder_names, resolve
 from surpass.recipes.chess import FINE_TUNING
 from surpass.scoring import read_scored
@@ -33,6 +33,11 @@ def tuned(model: str, num_train: int, seed: int) -> Fit:
     """A rung fine-tuned on the truth: the ceiling."""
     examples = Examples(task=ChessTask(), part="student", size=num_train, seed=seed, mix="source")
     return Fit(model=model, examples=examples, labels=TRUTH, recipe=FINE_TUNING, seed=seed)
+
+
+def score(source: Fit | str, examples: Examples) -> Score:
+    """A model, fitted or as it is, on test puzzles."""
+    return Score(labels=Label(source=source, examples=examples), examples=examples)
 
 
 def percent(scores: list[Score], store: Store) -> str:
@@ -57,13 +62,13 @@ def main() -> None:
     for name in options.rungs:
         source = resolve(f"ladder:{name}")
         fits = [tuned(source.name, options.num_train, seed) for seed in range(options.seeds)]
-        before = {m: [Score(labels=Label(source=source.name, examples=t), examples=t)] for m, t in tests().items()}
-        after = {m: [Score(labels=Label(source=f, examples=t), examples=t) for f in fits] for m, t in tests().items()}
+        before = {mix: [score(source.name, examples)] for mix, examples in tests().items()}
+        after = {mix: [score(fit, examples) for fit in fits] for mix, examples in tests().items()}
         run([s for group in (*before.values(), *after.values()) for s in group], store, settings=settings)
         matched = read_card(source.path)["holdout"]["move_accuracy"]
         cells = [percent(group[mix], store) for group in (before, after) for mix in MIXES]
-        row = (name, f"{source.parameters:,}", f"{source.pretraining_flops:.1e}", f"{100 * matched:.1f}", *cells)
-        print("| " + " | ".join(row) + " |", flush=True)
+        size, compute = f"{source.parameters:,}", f"{source.pretraining_flops:.1e}"
+        print("| " + " | ".join([name, size, compute, f"{100 * matched:.1f}", *cells]) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Write the page of the whole triangle of pairs from a study's results.
 
-    surpass run chess-triangle --out results/triangle
-    python scripts/write_triangle.py results/triangle/results.json > docs/results/chess-triangle.md
+surpass run chess-triangle --out results/triangle
+python scripts/write_triangle.py results/triangle/results.json > docs/results/chess-triangle.md
 """
 
 from __future__ import annotations
@@ -52,16 +52,19 @@ def main() -> None:
         "|---" * (len(strong) + 1) + "|\n",
     ]
     for name in weak:
-        lines.append(f"| {name} | " + " | ".join(cell(by_pair.get((name, other))) for other in strong) + " |\n")
+        cells = [cell(by_pair.get((name, other))) for other in strong]
+        lines.append(f"| {name} | {' | '.join(cells)} |\n")
     lines.append("\n## Accuracies\n\n| supervisor | student | weak | student | ceiling | PGR |\n")
     lines.append("|---|---|---:|---:|---:|---:|\n")
     for summary in summaries:
         key, estimate = summary.key, summary.estimate
-        means = " | ".join(f"{100 * mean:.1f}" for mean in (estimate.weak, estimate.student, estimate.ceiling))
-        lines.append(f"| {key.weak_model} | {key.strong_model} | {means} | {cell(summary)} |\n")
+        means = [f"{100 * mean:.1f}" for mean in (estimate.weak, estimate.student, estimate.ceiling)]
+        cells = [key.weak_model, key.strong_model, *means, cell(summary)]
+        lines.append(f"| {' | '.join(cells)} |\n")
     for summary in summaries:
         if not summary.estimate.valid:
-            lines.append(f"\n{summary.key.weak_model} -> {summary.key.strong_model}: {summary.estimate.reason}\n")
+            key = summary.key
+            lines.append(f"\n{key.weak_model} -> {key.strong_model}: {summary.estimate.reason}\n")
     sys.stdout.write("".join(lines))
 
 

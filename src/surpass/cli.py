@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surpass.errors import ConfigError, Stopped, SurpassError
+from surpass.errors import ConfigError, SurpassError
+from surpass.interrupt import stop_on_signals
 from surpass.ladder.commands import ladder_app
 from surpass.stages import Stage
 from surpass.study import Study
@@ -124,30 +123,6 @@ def require_writable(folder: Path) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "cannot be written" if there.is_dir() else "is no folder"
         raise ConfigError(f"results cannot go to {folder}: {there} {reason}; name another folder with --out")
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM asks the run to save and stop, the second ends it at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-        with suppress(RuntimeError):  # it came in the middle of other output
-            typer.echo("stopping after this step; press Ctrl-C again to stop at once", err=True)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    except (Stopped, KeyboardInterrupt) as stopped:
-        how = str(stopped) or "stopped at once; run the same command again to go on from the last checkpoint"
-        typer.echo(how, err=True)
-        raise typer.Exit(128 + received[0]) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @app.command()
@@ -315,5 +290,8 @@ def usage_complaint(error: Any) -> str:
         error.show()
         sys.exit(2)
     message = error.format_message().strip().rstrip(".")
+    options = getattr(getattr(error, "param", None), "opts", ())
+    given = [value for option, value in pairwise(sys.argv) if option in options]
+    got = f", got {given[-1]!r}" if given else ""
     command = error.ctx.command_path if error.ctx is not None else "surpass"
-    return f"{message[:1].lower()}{message[1:]} (see `{command} --help`)"
+    return f"{message[:1].lower()}{message[1:]}{got} (see `{command} --help`)"

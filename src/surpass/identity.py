@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from dataclasses import MISSING, Field, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,21 @@ def file_digest(path: str | Path) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered_digest(path: str | Path) -> str:
+    """The same, remembered in this process while the file's inode, size and time stay.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    status = os.stat(path)
+    return _digest_at(str(path), (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@cache
+def _digest_at(path: str, stamp: tuple[int, int, int]) -> str:
+    return file_digest(path)
 
 
 def identity_field(

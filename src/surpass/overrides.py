@@ -124,10 +124,15 @@ def override(study: Study, texts: Sequence[str]) -> Study:
             raise ConfigError(f"{text!r} is no override; write name=value, for example seeds=5")
         for readers, changes in ((_STUDY, study_changes), (_RECIPE, recipe_changes), (_TASK, task_changes)):
             if name in readers:
+                if name in changes:
+                    raise ConfigError(f"{name} is given twice; give it once")
                 changes[name] = readers[name](value, name)
                 break
         else:
             raise ConfigError(_unknown(name))
+    for name in task_changes:
+        if not hasattr(study.task, name):
+            raise ConfigError(f"task {study.task.name} has no setting {name!r}")
     if task_changes:
         study_changes["task"] = replace(study.task, **task_changes)  # type: ignore[type-var]
     if recipe_changes:

@@ -34,7 +34,7 @@ def run_score(stage: Score, context: Context) -> dict[str, Any]:
     score = {
         "num_examples": len(ids),
         "accuracy": metrics.accuracy(prediction_N, truth_N),
-        "log_loss": metrics.log_loss(np.maximum(truth_prob_N, np.finfo(np.float32).tiny)),
+        "log_loss": metrics.log_loss(truth_prob_N) if truth_prob_N.all() else None,
         "brier": metrics.brier(probs, truth_N),
         "calibration_error": metrics.expected_calibration_error(confidence_N, correct_N),
     }

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from surpass.artifact import Artifact
-from surpass.errors import ConfigError
-from surpass.identity import digest_of, identity_fields
+from surpass.identity import digest_of, execution_field, identity_fields
 from surpass.labels import find_rule
 from surpass.models.sources import resolve
 from surpass.tasks import Task
@@ -71,6 +70,9 @@ class Stage:
     def outside(self) -> dict[str, str]:
         """Digests of files from outside, by role."""
         return {}
+
+    def prepare(self) -> None:
+        """Import what running takes, before the clock starts."""
 
     def run(self, context: Context) -> dict[str, Any]:
         """Compute the files of the artifact.
@@ -153,7 +155,7 @@ class Fit(Stage):
     kind: ClassVar[str] = "fit"
     version: ClassVar[int] = 1
 
-    model: str
+    model: str = execution_field()
     examples: Examples
     labels: Stage | Literal["truth"]
     loss: str = "xent"
@@ -162,9 +164,16 @@ class Fit(Stage):
 
     @property
     def label(self) -> str:
-        """Model, what it learns from, loss, seed."""
-        source = "truth" if self.labels == TRUTH else "weak"
-        return f"{resolve(self.model).short_name}-{source}-{self.loss}-s{self.seed}"
+        """Model, whom it learns from, loss, seed."""
+        labels = self.labels
+        while isinstance(labels, Relabel):
+            labels = labels.labels
+        if isinstance(labels, Label):
+            origin = labels.source.model if isinstance(labels.source, Fit) else labels.source
+            teacher = f"from-{resolve(origin).short_name}"
+        else:
+            teacher = TRUTH if labels == TRUTH else "from-labels"
+        return f"{resolve(self.model).short_name}-{teacher}-{self.loss}-s{self.seed}"
 
     @property
     def cost(self) -> float:
@@ -173,8 +182,12 @@ class Fit(Stage):
         return _BACKWARD * resolve(self.model).flops * passes
 
     def outside(self) -> dict[str, str]:
-        """The pretrained weights."""
+        """The pretrained weights, which count by their bytes, whatever they are called."""
         return {"model": resolve(self.model).digest}
+
+    def prepare(self) -> None:
+        """Import torch."""
+        import surpass.train.run
 
     def run(self, context: Context) -> dict[str, Any]:
         """Fine-tune."""
@@ -212,6 +225,10 @@ class Label(Stage):
     def outside(self) -> dict[str, str]:
         """The weights of a pretrained source."""
         return {} if isinstance(self.source, Fit) else {"model": resolve(self.source).digest}
+
+    def prepare(self) -> None:
+        """Import torch."""
+        import surpass.train.run
 
     def run(self, context: Context) -> dict[str, Any]:
         """Label."""
@@ -252,8 +269,9 @@ class Relabel(Stage):
 class Score(Stage):
     """Labels held against the truth.
 
-    Files: `score.json`, and `examples.parquet` with `id`, `prediction` int16, `correct` bool,
-    `truth_prob` and `confidence` float32 per example, in the order of the examples.
+    Files: `score.json` (without log loss where a truth has probability 0), and `examples.parquet` with
+    `id`, `prediction` int16, `correct` bool, `truth_prob` and `confidence` float32 per example, in the
+    order of the examples.
     """
 
     kind: ClassVar[str] = "score"
@@ -275,10 +293,3 @@ class Score(Stage):
 
 
 STAGES: dict[str, type[Stage]] = {stage.kind: stage for stage in (Examples, Fit, Label, Relabel, Score)}
-
-
-def sees_truth(stage: Stage) -> bool:
-    """Whether the labels a fit learned from are, or were made with, the truth of its own examples."""
-    if not isinstance(stage, Fit):
-        raise ConfigError(f"{stage.label} is no fit: only fits learn")
-    return stage.labels == TRUTH

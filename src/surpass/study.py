@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from surpass.errors import ConfigError
 from surpass.identity import digest_of
 from surpass.methods import WeakToStrong, find_method
 from surpass.models.sources import resolve
-from surpass.stages import Examples, Fit, Label, Score, Stage, sees_truth
+from surpass.stages import TRUTH, Examples, Fit, Label, Score, Stage
 from surpass.tasks import Task
 from surpass.train.recipe import Recipe
 
@@ -169,13 +168,8 @@ def learns_truth(student: Fit, weak_examples: Examples) -> bool:
     """
 
     def reached(stage: Stage) -> bool:
-        if isinstance(stage, Fit) and sees_truth(stage) and stage.examples.part != weak_examples.part:
+        if isinstance(stage, Fit) and stage.labels == TRUTH and stage.examples.part != weak_examples.part:
             return True
         return any(reached(before) for before in stage.upstream)
 
     return reached(student)
-
-
-def unique(stages: Sequence[Stage]) -> list[Stage]:
-    """Stages in order, equal ones once."""
-    return list({stage.id: stage for stage in stages}.values())

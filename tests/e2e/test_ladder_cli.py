@@ -15,9 +15,9 @@ from reference.random_games import random_pgn
 from surpass.errors import SurpassError
 from surpass.ladder import games as games_module
 from surpass.ladder import pretrain as module
-from surpass.ladder.card import read_card
 from surpass.ladder.commands import ladder_app
 from surpass.ladder.pretrain import Rung
+from surpass.models.card import read_card
 from surpass.models.policy import PolicyConfig
 
 STEPS = 24

@@ -1,5 +1,6 @@
 """Pretraining of a tiny rung: its trajectory does not depend on what happens on the way."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -9,12 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from reference.random_games import random_pgn
-from surpass.errors import ConfigError, DataError
+from surpass.errors import ConfigError, DataError, Stopped
 from surpass.ladder import games as games_module
 from surpass.ladder import pretrain as module
-from surpass.ladder.card import describe, read_card
 from surpass.ladder.games import collect
-from surpass.ladder.pretrain import BATCH, RUNGS, Rung, Stopped, find_rung, pretrain
+from surpass.ladder.pretrain import BATCH, RUNGS, Rung, find_rung, pretrain
+from surpass.models.card import describe, read_card
 from surpass.models.policy import Policy, PolicyConfig
 
 STEPS = 14
@@ -72,7 +73,7 @@ def metadata(path):
 def test_interrupted_is_undisturbed(games, tmp_path, undisturbed, stops):
     for steps in stops:
         interrupt(games, tmp_path, steps)
-    assert metadata(tmp_path / "tiny.checkpoint.safetensors")["step"] == str(sum(stops))
+    assert json.loads(metadata(tmp_path / "tiny.checkpoint.safetensors")["position"])["step"] == sum(stops)
     assert not (tmp_path / "tiny.safetensors").exists()
     assert run(games, tmp_path).read_bytes() == undisturbed.read_bytes()
     checkpoints = [
@@ -155,20 +156,13 @@ def test_without_held_out_games(games, tmp_path):
     assert "no games" in describe(card)
 
 
-def test_checkpoint_without_recipe_is_gone_on_with(games, tmp_path, undisturbed):
-    """Checkpoints of the first version have the step alone."""
-    path = interrupt(games, tmp_path, 5)
-    save_file(load_file(path), path, {"step": metadata(path)["step"]})
-    assert run(games, tmp_path).read_bytes() == undisturbed.read_bytes()
-
-
 def test_checkpoint_of_another_recipe_is_refused(games, tmp_path):
     path = interrupt(games, tmp_path, 2)
     fewer = type(games)(**{**vars(games), "holdout": ~games.holdout})
     longer = Rung(TINY.config, positions=TINY.positions * 2)
     before = path.read_bytes()
     for other, rung, seed in ((games, TINY, 1), (fewer, TINY, 0), (games, longer, 0)):
-        with pytest.raises(ConfigError, match="of another rung, seed or games: delete it"):
+        with pytest.raises(ConfigError, match="of another recipe, seed or games: delete it"):
             pretrain("tiny", other, tmp_path, rung=rung, seed=seed)
     assert path.read_bytes() == before
 

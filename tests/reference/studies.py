@@ -26,8 +26,6 @@ CHESS = ChessTask()
 class ToyTask:
     """Examples with two candidates, the second always right."""
 
-    puzzles: str | None = execution_field(None)
-    max_puzzles: int = 100
     split_seed: int = 0
     name: str = "toy"
 
@@ -40,7 +38,7 @@ class ToyTask:
         return "all", "even"
 
     def digests(self) -> dict[str, str]:
-        return {} if self.puzzles is None else {"puzzles": self.puzzles}
+        return {}
 
     def examples(self, *, part: str, size: int | None, seed: int, mix: str) -> ExampleTables:
         ids = [f"{part}-{seed}-{number}" for number in range(size or 10)]
@@ -52,7 +50,8 @@ def write_model(folder: Path, name: str, *, flops: float = 1e6, mark: int = 0) -
     """A weights file that has a card but no use; returns the model's name."""
     card = {"name": name, "parameters": 1, "flops": flops, "training": {"flops": 1e9}, "mark": mark}
     path = folder / f"{name}.safetensors"
-    save_file({"weight": np.zeros(1, np.float32)}, path, {"card": json.dumps(card)})
+    save_file({"weight": np.zeros(1, np.float32)}, f"{path}.new", {"card": json.dumps(card)})
+    os.replace(f"{path}.new", path)
     return f"dir:{path}"
 
 

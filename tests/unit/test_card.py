@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from surpass.errors import DataError
-from surpass.ladder.card import describe, read_card
+from surpass.models.card import describe, read_card
 
 CARD = {
     "name": "chess-9",

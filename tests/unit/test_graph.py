@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import pytest
-from reference.studies import Note, diamonds
 
+from reference.studies import Note, diamonds
 from surpass.engine.graph import Graph, outstanding
 from surpass.stages import Stage
 

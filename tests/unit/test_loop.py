@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,18 @@ class TestFit:
         trained(running=Running(report=shares.append))
         assert shares == pytest.approx([(step + 1) / 9 for step in range(9)])
 
+    @pytest.mark.parametrize("micro_batch", [None, 2])
+    def test_the_loss_is_told_the_progress(self, monkeypatch, micro_batch):
+        told: list[float] = []
+
+        def listening(logits_NC: Tensor, weak_probs_NC: Tensor, progress: float) -> Target:
+            told.append(progress)
+            return Target(weak_probs_NC, torch.ones(len(weak_probs_NC)))
+
+        monkeypatch.setitem(LOSSES, "listening", listening)
+        trained(loss="listening", running=Running(micro_batch=micro_batch))
+        assert told == pytest.approx([step / 9 for step in range(9)])
+
     def test_unknown_loss(self):
         with pytest.raises(ConfigError, match="no loss 'hinge'"):
             trained(loss="hinge")
@@ -176,6 +189,23 @@ class TestResume:
                 trained(running=running)
         assert equal(trained(running=running), trained())
 
+    @pytest.mark.parametrize("stop_after", [1, 4])
+    def test_a_model_that_draws_at_random_draws_the_same(self, tmp_path, stop_after):
+        class Dropout(LinearChoice):
+            def forward(self, examples: Any, rows: np.ndarray) -> Tensor:
+                return super().forward(examples, rows) * (0.5 + torch.rand(()))
+
+        def train(running: Running) -> tuple[Tensor, Tensor]:
+            model = Dropout()
+            losses = fit(model, *problem(10), loss="xent", recipe=RECIPE, seed=5, running=running)
+            return losses, model.weight.detach()
+
+        asked = iter(range(1, 10))
+        with pytest.raises(Stopped):
+            train(Running(checkpoint=tmp_path / "checkpoint", stop=lambda: next(asked) == stop_after))
+        torch.manual_seed(123)
+        assert equal(train(Running(checkpoint=tmp_path / "checkpoint")), train(PLAIN))
+
     @pytest.mark.parametrize("dies_at", [1, 4, 9])
     def test_killed_between_checkpoints(self, tmp_path, dies_at):
         """A step that was not saved is done again."""
@@ -229,7 +259,7 @@ class TestLabel:
     def test_reports_and_leaves_no_gradient(self):
         model, (examples, _) = LinearChoice(), problem(9)
         shares: list[float] = []
-        label(model, examples, [len(candidates) for candidates in examples], shares.append)
+        label(model, examples, [len(candidates) for candidates in examples], report=shares.append)
         assert shares == pytest.approx([4 / 9, 8 / 9, 1.0])
         assert all(a < b for a, b in pairwise(shares))
         assert model.weight.grad is None

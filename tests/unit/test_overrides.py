@@ -3,8 +3,8 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from reference.studies import ToyTask
 
+from reference.studies import ToyTask, write_model
 from surpass.errors import ConfigError
 from surpass.methods import METHODS
 from surpass.models.sources import ladder_names
@@ -40,7 +40,7 @@ def test_many_seeds():
     assert len(override(STUDY, ["seeds=10000"]).seeds) == 10_000
 
 
-@pytest.mark.parametrize("text", ["2-1", "1:2", "chess-2:chess-1", "ladder:chess-2>ladder:chess-1", "2>1"])
+@pytest.mark.parametrize("text", ["2-1", "2:1", "chess-2:chess-1", "ladder:chess-2>ladder:chess-1", "2>1"])
 def test_every_way_to_write_a_pair(text):
     assert override(STUDY, [f"pairs={text}"]).pairs == ((TWO, ONE),)
 
@@ -56,17 +56,8 @@ def test_all_pairs_are_every_rung_under_every_larger_one():
 
 
 def test_a_pair_of_files(tmp_path):
-    for name in ("weak", "strong"):
-        content = (tmp_path / f"{name}.safetensors", ladder_file())
-        content[0].write_bytes(content[1])
-    text = f"pairs=dir:{tmp_path}/weak.safetensors>dir:{tmp_path}/strong.safetensors"
-    assert override(STUDY, [text]).pairs[0][1] == f"dir:{tmp_path}/strong.safetensors"
-
-
-def ladder_file() -> bytes:
-    from surpass.models.sources import resolve
-
-    return resolve(ONE).path.read_bytes()
+    weak, strong = write_model(tmp_path, "weak"), write_model(tmp_path, "strong")
+    assert override(STUDY, [f"pairs={weak}>{strong},1-2"]).pairs == ((weak, strong), (ONE, TWO))
 
 
 def test_names_of_models():
@@ -105,8 +96,9 @@ def test_a_value_may_hold_an_equals_sign():
     assert override(STUDY, ["puzzles=a=b.csv"]).task == ChessTask(puzzles="a=b.csv")
 
 
-def test_the_last_of_two_counts():
-    assert override(STUDY, ["epochs=3", "epochs=4"]).recipe.epochs == 4
+def test_a_setting_given_twice():
+    with pytest.raises(ConfigError, match="epochs is given twice"):
+        override(STUDY, ["epochs=3", "epochs=4"])
 
 
 def test_the_study_itself_stays():
@@ -164,6 +156,8 @@ def test_mistakes_are_one_helpful_line(text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_setting_that_this_task_lacks():
+def test_settings_of_another_task():
     study = Study(name="toy", task=ToyTask(), pairs=((ONE, TWO),))
     assert override(study, ["split_seed=2"]).task == ToyTask(split_seed=2)
+    with pytest.raises(ConfigError, match="task toy has no setting 'max_puzzles'"):
+        override(study, ["max_puzzles=2"])

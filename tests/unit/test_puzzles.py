@@ -12,7 +12,6 @@ from surpass.tasks.positions import pack_fens
 from surpass.tasks.puzzles import (
     SCHEMA,
     SHIPPED,
-    file_digest,
     game_id,
     legal_line,
     puzzles_digest,
@@ -180,7 +179,7 @@ def test_files_that_hold_nothing(tmp_path):
     with pytest.raises(DataError, match="there is no puzzle file"):
         read_puzzles(tmp_path / "nowhere.csv.zst")
     with pytest.raises(DataError, match="there is no puzzle file"):
-        file_digest(tmp_path / "nowhere.csv.zst")
+        puzzles_digest(tmp_path / "nowhere.csv.zst")
 
 
 def test_parquet_of_something_else(tmp_path):

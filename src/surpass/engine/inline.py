@@ -13,7 +13,7 @@ from typing import Any
 from surpass.artifact import Artifact
 from surpass.engine.graph import Graph, outstanding
 from surpass.engine.progress import Display, Silent
-from surpass.errors import Stopped, SurpassError
+from surpass.errors import DataError, Stopped, SurpassError
 from surpass.lease import acquire
 from surpass.stages import Context, Stage
 from surpass.store import Store
@@ -116,6 +116,7 @@ class _Run:
 
     def compute(self, stage: Stage, report: Callable[[float], None]) -> float:
         """Run a stage and publish it; returns the seconds it took."""
+        stage.prepare()
         began = time.monotonic()
         try:
             with self.store.draft(stage.kind, stage.id, stage.label) as draft:
@@ -129,6 +130,8 @@ class _Run:
                     micro_batch=self.settings.micro_batch,
                 )
                 said = stage.run(context)
+                if stage.outside() != stage.identity["outside"]:
+                    raise DataError("a file that it reads was changed meanwhile; run again")
                 seconds = time.monotonic() - began
                 draft.publish(manifest_of(stage) | {"seconds": seconds, "versions": versions(), "said": said})
         except Stopped:

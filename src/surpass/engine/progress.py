@@ -70,7 +70,7 @@ class Estimate:
         """Seconds left."""
         work, seconds = self._measured
         rate = work / seconds if seconds > 1 else FIRST_GUESS_FLOPS_PER_SECOND
-        return max(self.left - self.running, 0.0) / rate + _OVERHEAD_SECONDS * self.stages_left
+        return max(self.left - self.running, 0.0) / rate + _OVERHEAD_SECONDS * max(self.stages_left, 0)
 
     def share(self) -> float:
         """Share of the work that is done, in [0, 1]."""
@@ -155,6 +155,7 @@ class Terminal(Silent):
     def started(self, stage: Stage) -> Callable[[float], None]:
         """Show the stage's name, and from now on its progress."""
         self.number += 1
+        self.count = max(self.count, self.number)  # a stage found damaged is one more
         self.waits_for = ""
         pause = _LOG_SECONDS if self.live is None else _REFRESH_SECONDS
         last_shown = time.monotonic()

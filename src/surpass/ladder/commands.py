@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from surpass.ladder.card import describe, read_card
+from surpass.errors import Stopped
+from surpass.interrupt import stop_on_signals
+from surpass.models.card import describe, read_card
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -105,25 +104,6 @@ def _collect(paths: list[Path], out: Path) -> Games:
     return games
 
 
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """The signals that asked to stop (Ctrl-C, SIGTERM) so far; a second one stops at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        typer.echo("stopping: a checkpoint is saved first", err=True)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @ladder_app.command("games")
 def games_command(
     paths: Annotated[
@@ -152,7 +132,7 @@ def train_command(
 
     from surpass.ladder.games import Games
     from surpass.ladder.pgn import is_pgn
-    from surpass.ladder.pretrain import Stopped, find_rung, pretrain
+    from surpass.ladder.pretrain import find_rung, pretrain
 
     for name in names:
         find_rung(name)
@@ -163,7 +143,7 @@ def train_command(
         data = _collect([games], games_file)
     else:
         games_file, data = games, Games.load(games)
-    with _stop_signals() as received:
+    with stop_on_signals() as stop:
         for name in names:
             try:
                 with _Display(name) as display:
@@ -174,14 +154,13 @@ def train_command(
                         seed=seed,
                         checkpoint_seconds=checkpoint_seconds,
                         report=partial(_show_training, display),
-                        stop=lambda: bool(received),
+                        stop=stop,
                     )
             except Stopped as stopped:
                 again = f"surpass ladder train {shlex.join(names)} --games {shlex.quote(str(games_file))}"
                 again += f" --out {shlex.quote(str(out))} --seed {seed}"
                 again += "" if threads is None else f" --threads {threads}"
-                typer.echo(f"{stopped}:\n  {again}", err=True)
-                raise typer.Exit(128 + received[0]) from None
+                raise Stopped(f"{stopped}:\n  {again}") from None
             typer.echo(f"{weights}\n{describe(read_card(weights))}\n")
 
 

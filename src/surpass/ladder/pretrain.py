@@ -22,15 +22,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from surpass.disk import atomic_write, disk_errors
-from surpass.errors import ConfigError, DataError, SurpassError
+from surpass.errors import ConfigError, Stopped
 from surpass.ladder.games import Games, Positions, positions_of
 from surpass.models.planes import attacks, decode, pseudo_legal
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
+from surpass.train.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH = 256
 WARMUP_STEPS = 100
@@ -77,10 +77,6 @@ class Progress(NamedTuple):
     num_steps: int
     loss: float
     positions_per_second: float
-
-
-class Stopped(SurpassError):
-    """Training was asked to stop; its checkpoint is saved."""
 
 
 class _Order:
@@ -159,10 +155,7 @@ class _Training:
 
     def save(self, path: Path, recipe: str) -> None:
         """Write a checkpoint whole or not at all."""
-        tensors = {f"policy.{name}": value.contiguous() for name, value in self.policy.state_dict().items()}
-        for place, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{place}.{name}": value.contiguous() for name, value in state.items()}
-        atomic_write(path, to_bytes(tensors, {"step": str(self.step), "recipe": recipe}))
+        save_checkpoint(path, self.policy, self.optimizer, {"step": self.step, "recipe": recipe}, {})
 
     def load(self, path: Path, recipe: str) -> None:
         """Go on from a checkpoint.
@@ -171,34 +164,12 @@ class _Training:
             ConfigError: The checkpoint is another recipe's.
             DataError: The file is damaged or no checkpoint.
         """
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            step = int(metadata["step"])
-            if metadata.get("recipe", recipe) != recipe:
-                raise ConfigError(
-                    f"{path} is of another rung, seed or games: delete it, or write to another folder"
-                )
-            self._restore(tensors)
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"cannot go on from {path} ({reason}): delete it to begin anew") from None
-        self.step = step
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        weights = {name[7:]: value for name, value in tensors.items() if name.startswith("policy.")}
-        self.policy.load_state_dict(weights)
-        parameters = self.optimizer.param_groups[0]["params"]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("adam."):
-                _, place, entry = name.split(".")
-                # The fused step pairs values by their place in memory, not by their index: the
-                # moments must lie as the weights do (channels last), or they belong to others.
-                like = parameters[int(place)] if value.dim() else value
-                moments.setdefault(int(place), {})[entry] = torch.empty_like(like).copy_(value)
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        position, _ = load_checkpoint(path, self.policy, self.optimizer)
+        if position["recipe"] != recipe:
+            raise ConfigError(
+                f"{path} is of another recipe, seed or games: delete it, or write to another folder"
+            )
+        self.step = int(position["step"])
 
 
 @torch.no_grad()

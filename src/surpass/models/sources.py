@@ -12,7 +12,7 @@ from pathlib import Path
 
 from surpass.errors import ConfigError, DataError
 from surpass.identity import file_digest
-from surpass.ladder.card import read_card
+from surpass.models.card import read_card
 
 LADDER = Path(__file__).parent.parent / "assets" / "ladder"
 
@@ -67,12 +67,12 @@ def resolve(name: str) -> ModelSource:
     else:
         raise ConfigError(f"no model {name!r}; name one as ladder:chess-1 (see `surpass list`) or dir:PATH")
     status = path.stat()
-    return _source(name, path, status.st_size, status.st_mtime_ns)
+    return _source(name, path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @cache
-def _source(name: str, path: Path, size: int, changed_ns: int) -> ModelSource:
-    # Size and time are there for the cache: a file may be trained again while this process lives.
+def _source(name: str, path: Path, stamp: tuple[int, int, int]) -> ModelSource:
+    # The stamp is there for the cache: a file may be trained again while this process lives.
     card = read_card(path)
     try:
         return ModelSource(

@@ -24,7 +24,6 @@ from surpass.tasks import splits
 from surpass.tasks.base import ExampleTables
 from surpass.tasks.positions import iter_boards, pack_fens, white_move_indices
 from surpass.tasks.puzzles import (
-    file_digest,
     puzzles_digest,
     read_puzzles,
     shipped_puzzles,
@@ -70,7 +69,7 @@ class ChessTask:
 
     def digests(self) -> dict[str, str]:
         """The sha256 of the puzzle file."""
-        return {"puzzles": puzzles_digest() if self.puzzles is None else file_digest(Path(self.puzzles))}
+        return {"puzzles": puzzles_digest() if self.puzzles is None else puzzles_digest(Path(self.puzzles))}
 
     def examples(self, *, part: str, size: int | None, seed: int, mix: str = "all") -> ExampleTables:
         """Puzzles of one part, in an order that their ids and the seed decide.

@@ -10,7 +10,6 @@ Source: https://database.lichess.org/#puzzles, CC0 1.0.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import lzma
 import re
@@ -28,6 +27,7 @@ import pyarrow.parquet as pq
 
 from surpass.boards import PACKED_BYTES, pack_board, parse_fen
 from surpass.errors import ConfigError, DataError
+from surpass.identity import remembered_digest
 from surpass.tasks.splits import unit
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "puzzles.parquet"
@@ -91,29 +91,22 @@ def game_id(url: str | None) -> str | None:
     return found[1] if found else url or None
 
 
-def file_digest(path: Path) -> str:
-    """The sha256 of a puzzle file, hexadecimal.
-
-    Raises:
-        DataError: There is no such file.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise _no_file(path) from None
-
-
 @cache
 def shipped_puzzles() -> pa.Table:
     """The puzzles that ship with Surpass; `docs/data/chess-puzzles.md` describes them."""
     return pq.read_table(SHIPPED)
 
 
-@cache
-def puzzles_digest() -> str:
-    """The sha256 of the file of shipped puzzles."""
-    return file_digest(SHIPPED)
+def puzzles_digest(path: Path = SHIPPED) -> str:
+    """The sha256 of a puzzle file, hexadecimal.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    try:
+        return remembered_digest(path)
+    except FileNotFoundError:
+        raise _no_file(path) from None
 
 
 def source_histogram() -> dict[int, int]:

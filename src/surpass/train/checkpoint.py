@@ -7,12 +7,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Size, Tensor, dtype, nn, uint8
 from torch.optim import Optimizer
 
 from surpass.disk import atomic_write
+from surpass.errors import DataError
 
 _MODEL, _OPTIMIZER, _EXTRA = "model.", "optimizer.", "extra."
 
@@ -42,31 +44,42 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: Optimizer
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Restore model and optimizer in place.
 
     Returns:
-        Position and extra tensors, or None when there is no sound checkpoint of this model: then
-        nothing was changed, and training starts anew.
+        Position and extra tensors.
+
+    Raises:
+        DataError: The file is missing, damaged, or of another model; then nothing was changed.
     """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         text = metadata["position"]
-        if metadata["sha256"] != _digest(text, tensors):
-            return None
-    except (OSError, SafetensorError, TypeError, KeyError):
-        return None
-    if _shapes(_behind(_MODEL, tensors)) != _shapes(model.state_dict()):
-        return None
+        sound = metadata["sha256"] == _digest(text, tensors)
+    except (OSError, SafetensorError, TypeError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"cannot go on from {path} ({reason}): delete it to begin anew") from None
+    if not sound or _shapes(_behind(_MODEL, tensors)) != _shapes(model.state_dict()):
+        what = "of another model" if sound else "damaged"
+        raise DataError(f"cannot go on from {path} ({what}): delete it to begin anew")
     model.load_state_dict(_behind(_MODEL, tensors))
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, value in _behind(_OPTIMIZER, tensors).items():
-        place, _, entry = name.partition(".")
-        states.setdefault(int(place), {})[entry] = value
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    _restore_moments(optimizer, _behind(_OPTIMIZER, tensors))
     return json.loads(text), _behind(_EXTRA, tensors)
+
+
+def _restore_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        place, _, entry = name.partition(".")
+        # The fused step pairs values by their place in memory, not by their index: the moments must
+        # lie as the weights do (channels last), or they belong to others.
+        like = parameters[int(place)] if value.dim() else value
+        states.setdefault(int(place), {})[entry] = torch.empty_like(like).copy_(value)
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _digest(position: str, tensors: dict[str, Tensor]) -> str:

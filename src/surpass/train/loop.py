@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from surpass.errors import Stopped
+from surpass.errors import DataError, Stopped
 from surpass.losses import NEEDS_LOGITS, Target, find_loss, soft_cross_entropy
 from surpass.train.checkpoint import load_checkpoint, save_checkpoint
 from surpass.train.recipe import Recipe
@@ -71,6 +72,11 @@ def batches(num_examples: int, recipe: Recipe, seed: int, start: int = 0) -> Ite
         order = np.random.default_rng((seed, epoch)).permutation(num_examples)
         for step in range(max(start - epoch * per_epoch, 0), per_epoch):
             yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+
+
+def _seed_of(seed: int, step: int) -> int:
+    """What the model's own randomness starts from: of seed and step alone, so there is no state to save."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
 
 
 def accumulate_gradient(
@@ -144,17 +150,19 @@ def fit(
         Stopped: `running.stop` said so.
     """
     find_loss(loss)
-    torch.manual_seed(seed)
     num_steps = recipe.num_steps(len(labels))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
     losses, start = torch.zeros(num_steps), 0
-    if running.checkpoint is not None and (found := load_checkpoint(running.checkpoint, model, optimizer)):
-        start, losses = int(found[0]["step"]), found[1]["losses"]
+    if running.checkpoint is not None and running.checkpoint.exists():
+        with suppress(DataError):  # a damaged one costs time, nothing else
+            position, extra = load_checkpoint(running.checkpoint, model, optimizer)
+            start, losses = int(position["step"]), extra["losses"]
     model.train()
     saved = time.monotonic()
     for step, rows in enumerate(batches(len(labels), recipe, seed, start), start):
+        torch.manual_seed(_seed_of(seed, step))
         optimizer.param_groups[0]["lr"] = recipe.rate(step, num_steps)
         optimizer.zero_grad(set_to_none=True)
         losses[step] = accumulate_gradient(
@@ -177,13 +185,16 @@ def label(
     model: nn.Module,
     examples: Any,
     num_candidates: Sequence[int],
+    *,
+    micro_batch: int | None = None,
     report: Callable[[float], None] = lambda _: None,
 ) -> list[npt.NDArray[np.float32]]:
     """Probabilities over the candidates of each example, in order; each sums to 1."""
     model.eval()
+    size = min(LABEL_BATCH, micro_batch or LABEL_BATCH)
     probs: list[npt.NDArray[np.float32]] = []
-    for start in range(0, len(num_candidates), LABEL_BATCH):
-        rows = np.arange(start, min(start + LABEL_BATCH, len(num_candidates)))
+    for start in range(0, len(num_candidates), size):
+        rows = np.arange(start, min(start + size, len(num_candidates)))
         probs_NC = torch.softmax(model(examples, rows), dim=1).numpy()
         probs += [row[: num_candidates[place]] for place, row in zip(rows.tolist(), probs_NC, strict=True)]
         report(len(probs) / len(num_candidates))

@@ -70,7 +70,12 @@ def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, context.out / "model.safetensors")
     pq.write_table(pa.table({"loss": losses.numpy()}), context.out / "curve.parquet")
-    return {"num_examples": labels.num_rows, "num_steps": len(losses), "last_loss": float(losses[-1])}
+    return {
+        "model": stage.model,
+        "num_examples": labels.num_rows,
+        "num_steps": len(losses),
+        "last_loss": float(losses[-1]),
+    }
 
 
 def run_label(stage: Label, context: Context) -> dict[str, Any]:
@@ -81,6 +86,12 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
     else:
         model = MoveChoice.load(resolve(stage.source.model).path)
         model.load_state_dict(load_file(context.find(stage.source).file("model.safetensors")))
-    probs = label(model, model.encode(inputs.table), inputs.num_candidates, context.report)
+    probs = label(
+        model,
+        model.encode(inputs.table),
+        inputs.num_candidates,
+        micro_batch=context.micro_batch,
+        report=context.report,
+    )
     pq.write_table(lb.label_table(inputs.ids, probs), context.out / "labels.parquet")
     return {"num_examples": len(inputs.ids)}

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from reference.studies import CHESS
+from surpass.models.moves import MoveChoice, MoveExamples, padded
+from surpass.models.sources import resolve
+
+NUM_EXAMPLES = 60
+
+
+@pytest.fixture(scope="module")
+def inputs() -> pa.Table:
+    return CHESS.examples(part="validation", size=NUM_EXAMPLES, seed=0).inputs
+
+
+@pytest.fixture(scope="module")
+def model() -> MoveChoice:
+    return MoveChoice.load(resolve("ladder:chess-1").path).eval()
+
+
+def same(first: MoveExamples, second: MoveExamples) -> bool:
+    return all(map(np.array_equal, first, second))
+
+
+class TestPadded:
+    VALUES, ENDS_N = np.arange(10, 17), np.array([2, 3, 3, 7])
+
+    @pytest.mark.parametrize("rows", [[0], [1], [3], [0, 1, 2, 3], [3, 0], [1, 1, 3, 1], [2, 1], [2]])
+    def test_equals_the_loop(self, rows):
+        found = padded(self.VALUES, self.ENDS_N, np.array(rows))
+        slow = [self.VALUES[(0, *self.ENDS_N)[row] : self.ENDS_N[row]].tolist() for row in rows]
+        width = max(map(len, slow))
+        assert found.tolist() == [row + [-1] * (width - len(row)) for row in slow]
+
+    def test_random_rows(self):
+        rng = np.random.default_rng(0)
+        ends_N = np.cumsum(rng.integers(0, 6, 40))
+        values = rng.integers(0, 4168, ends_N[-1])
+        rows = rng.permutation(40)[:17]
+        for row, found in zip(rows, padded(values, ends_N, rows), strict=True):
+            expected = values[ends_N[row - 1] if row else 0 : ends_N[row]]
+            np.testing.assert_array_equal(found[: len(expected)], expected)
+            assert (found[len(expected) :] == -1).all()
+
+
+class TestEncode:
+    def test_what_the_table_says(self, inputs):
+        examples = MoveChoice.encode(inputs)
+        assert examples.boards_NB.shape == (NUM_EXAMPLES, 34)
+        starts = [0, *examples.ends_N]
+        for place, row in enumerate(inputs.to_pylist()):
+            assert examples.boards_NB[place].tobytes() == row["board"]
+            assert examples.candidates[starts[place] : starts[place + 1]].tolist() == row["candidates"]
+            assert examples.num_candidates_N[place] == len(row["candidates"])
+
+    @pytest.mark.parametrize(("start", "length"), [(0, 1), (1, 1), (7, 20), (59, 1), (60, 0)])
+    def test_a_slice(self, inputs, start, length):
+        copied = pa.Table.from_pylist(inputs.slice(start, length).to_pylist(), inputs.schema)
+        assert same(MoveChoice.encode(inputs.slice(start, length)), MoveChoice.encode(copied))
+
+    def test_pieces(self, inputs):
+        pieces = pa.concat_tables([inputs.slice(7, 3), inputs.slice(0, 0), inputs.slice(2, 30)])
+        copied = pa.Table.from_pylist(pieces.to_pylist(), inputs.schema)
+        assert same(MoveChoice.encode(pieces), MoveChoice.encode(copied))
+
+    def test_no_examples(self, inputs):
+        for empty in (inputs.slice(0, 0), inputs.schema.empty_table()):
+            examples = MoveChoice.encode(empty)
+            assert examples.boards_NB.shape == (0, 34)
+            assert len(examples.ends_N) == len(examples.candidates) == 0
+
+    def test_longer_buffers_than_needed(self, inputs):
+        """Arrow may pad buffers, for one in what it reads from a stream."""
+        boards = inputs["board"].combine_chunks()
+        longer = pa.py_buffer(boards.buffers()[1].to_pybytes() + bytes(30))
+        array = pa.FixedSizeBinaryArray.from_buffers(boards.type, len(boards), [None, longer])
+        padded_table = inputs.set_column(inputs.schema.get_field_index("board"), "board", array)
+        assert same(MoveChoice.encode(padded_table), MoveChoice.encode(inputs))
+
+
+class TestForward:
+    @pytest.mark.parametrize("rows", [[0], [5, 3, 59], list(range(NUM_EXAMPLES))])
+    def test_policy_logits_gathered_one_by_one(self, model, inputs, rows):
+        examples = MoveChoice.encode(inputs)
+        with torch.no_grad():
+            logits_NC = model(examples, np.array(rows))
+            for row, logits_C in zip(rows, logits_NC, strict=True):
+                policy_M = model.policy(torch.from_numpy(examples.boards_NB[[row]]))[0]
+                candidates = inputs["candidates"][row].as_py()
+                alone = [policy_M[candidate].item() for candidate in candidates]
+                np.testing.assert_allclose(logits_C[: len(candidates)], alone, atol=2e-4)
+                assert (logits_C[len(candidates) :] == -torch.inf).all()
+        assert logits_NC.shape == (len(rows), examples.num_candidates_N[rows].max())
+
+    def test_gradient_is_finite_in_spite_of_padding(self, model, inputs):
+        examples = MoveChoice.encode(inputs)
+        logits_NC = model(examples, np.arange(8))
+        assert logits_NC.isinf().any()
+        torch.log_softmax(logits_NC, 1)[:, 0].sum().backward()
+        gradients = [value.grad for value in model.parameters()]
+        assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+        model.zero_grad()
+
+
+def test_better_than_chance(model, inputs):
+    """The weights are those of a player, in the right order: a transposed board would show here."""
+    truth_N = CHESS.examples(part="validation", size=NUM_EXAMPLES, seed=0).truth["truth"].to_numpy()
+    with torch.no_grad():
+        probs_NC = torch.softmax(model(MoveChoice.encode(inputs), np.arange(NUM_EXAMPLES)), 1).numpy()
+    chance = np.mean([1 / len(row) for row in inputs["candidates"].to_pylist()])
+    assert probs_NC[np.arange(NUM_EXAMPLES), truth_N].mean() > 1.5 * chance
