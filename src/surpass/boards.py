@@ -52,8 +52,15 @@ def parse_fen(fen: str) -> chess.Board:
             f"not a FEN: {fen!r} ({error}); expected six fields such as {chess.STARTING_FEN!r}"
         ) from None
     if not board.is_valid():
-        raise DataError(f"not a legal position: {fen!r} ({board.status()!r}); correct or drop it")
+        raise DataError(f"not a legal position: {fen!r} ({_faults(board)}); correct or drop it")
     return board
+
+
+def _faults(board: chess.Board) -> str:
+    """What is wrong with a position, in words."""
+    return ", ".join(
+        str(fault.name).lower().replace("_", " ") for fault in chess.Status if fault & board.status()
+    )
 
 
 def pack_board(board: chess.Board) -> bytes:

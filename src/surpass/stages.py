@@ -56,6 +56,8 @@ class Stage:
 
     kind: ClassVar[str]
     version: ClassVar[int]
+    runs_in: ClassVar[str] = "surpass.stages"
+    """The module that running it imports; the engine does so before the clock starts."""
 
     @property
     def label(self) -> str:
@@ -70,9 +72,6 @@ class Stage:
     def outside(self) -> dict[str, str]:
         """Digests of files from outside, by role."""
         return {}
-
-    def prepare(self) -> None:
-        """Import what running takes, before the clock starts."""
 
     def run(self, context: Context) -> dict[str, Any]:
         """Compute the files of the artifact.
@@ -154,6 +153,7 @@ class Fit(Stage):
 
     kind: ClassVar[str] = "fit"
     version: ClassVar[int] = 1
+    runs_in: ClassVar[str] = "surpass.train.run"
 
     model: str = execution_field()
     examples: Examples
@@ -185,10 +185,6 @@ class Fit(Stage):
         """The pretrained weights, which count by their bytes, whatever they are called."""
         return {"model": resolve(self.model).digest}
 
-    def prepare(self) -> None:
-        """Import torch."""
-        import surpass.train.run
-
     def run(self, context: Context) -> dict[str, Any]:
         """Fine-tune."""
         from surpass.train.run import run_fit
@@ -206,6 +202,7 @@ class Label(Stage):
 
     kind: ClassVar[str] = "label"
     version: ClassVar[int] = 1
+    runs_in: ClassVar[str] = "surpass.train.run"
 
     source: Fit | str
     examples: Examples
@@ -225,10 +222,6 @@ class Label(Stage):
     def outside(self) -> dict[str, str]:
         """The weights of a pretrained source."""
         return {} if isinstance(self.source, Fit) else {"model": resolve(self.source).digest}
-
-    def prepare(self) -> None:
-        """Import torch."""
-        import surpass.train.run
 
     def run(self, context: Context) -> dict[str, Any]:
         """Label."""

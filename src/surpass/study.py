@@ -84,7 +84,8 @@ class Study:
         if self.test_part not in self.task.parts:
             raise ConfigError(f"no part {self.test_part!r}; choose from {', '.join(self.task.parts)}")
         if self.num_train < 1 or (self.num_test is not None and self.num_test < 1):
-            raise ConfigError(f"num_train={self.num_train} and num_test={self.num_test} must be at least 1")
+            name = "num_train" if self.num_train < 1 else "num_test"
+            raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
         if not all(type(seed) is int and seed >= 0 for seed in self.seeds):
             raise ConfigError(f"seeds={self.seeds} must be whole numbers from 0")
         for method in self.methods:

@@ -190,4 +190,4 @@ def test_rungs():
         find_rung("chess-9")
     compute = [rung.flops for rung in RUNGS.values()]
     assert list(RUNGS) == [f"chess-{place}" for place in range(1, 7)]
-    assert all(2 < above / below < 6 for below, above in pairwise(compute))
+    assert all(2 < above / below < 9 for below, above in pairwise(compute))

@@ -226,7 +226,7 @@ class TestOracle:
         ({"train_mix": "odd"}, "no mix 'odd' in task toy; choose from all, even"),
         ({"test_mix": "odd"}, "no mix 'odd'"),
         ({"test_part": "exam"}, "no part 'exam'; choose from weak, student, validation, test"),
-        ({"num_train": 0}, "num_train=0 and num_test=None must be at least 1"),
+        ({"num_train": 0}, "num_train=0 must be at least 1"),
         ({"num_test": 0}, "num_test=0 must be at least 1"),
         ({"pairs": (("ladder:chess-1", "ladder:none"),)}, "no rung 'none' on the ladder"),
         ({"pairs": (("ladder:chess-1", "ladder:chess-1"),)}, "is one model: name two"),

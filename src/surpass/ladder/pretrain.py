@@ -61,11 +61,11 @@ class Rung:
 
 
 RUNGS = {
-    "chess-1": Rung(PolicyConfig(channels=8, blocks=1, key_dim=8), positions=400_000, learning_rate=5e-3),
-    "chess-2": Rung(PolicyConfig(channels=16, blocks=2, key_dim=16), positions=500_000, learning_rate=4e-3),
-    "chess-3": Rung(PolicyConfig(channels=24, blocks=3, key_dim=24), positions=700_000, learning_rate=3e-3),
-    "chess-4": Rung(PolicyConfig(channels=32, blocks=5), positions=900_000, learning_rate=3e-3),
-    "chess-5": Rung(PolicyConfig(channels=48, blocks=6), positions=1_000_000),
+    "chess-1": Rung(PolicyConfig(channels=4, blocks=1, key_dim=4), positions=300_000, learning_rate=5e-3),
+    "chess-2": Rung(PolicyConfig(channels=8, blocks=1, key_dim=8), positions=400_000, learning_rate=5e-3),
+    "chess-3": Rung(PolicyConfig(channels=16, blocks=2, key_dim=16), positions=500_000, learning_rate=4e-3),
+    "chess-4": Rung(PolicyConfig(channels=24, blocks=3, key_dim=24), positions=700_000, learning_rate=3e-3),
+    "chess-5": Rung(PolicyConfig(channels=32, blocks=5), positions=900_000, learning_rate=3e-3),
     "chess-6": Rung(PolicyConfig(channels=64, blocks=8), positions=1_300_000),
 }
 

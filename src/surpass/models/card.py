@@ -30,8 +30,9 @@ def read_card(path: Path) -> dict[str, Any]:
         if not isinstance(card, dict):
             raise TypeError("its card is no table")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        reason = str(error) if isinstance(error, OSError) else "it has no card"
         raise DataError(
-            f"{path} is no weights file of the ladder ({error}); use `surpass ladder train`"
+            f"{path} is no weights file of the ladder ({reason}); use `surpass ladder train`"
         ) from None
     if size != 8 + length + end:
         raise DataError(f"{path} is cut short: {size} of {8 + length + end} bytes; copy or train it again")

@@ -105,7 +105,7 @@ def puzzles_digest(path: Path = SHIPPED) -> str:
     """
     try:
         return remembered_digest(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise _no_file(path) from None
 
 
