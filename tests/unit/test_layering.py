@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "losses",
         "metrics",
         "interrupt",
+        "durations",
     ),
     "stats": ("stats", "results"),
     "store": ("lease", "artifact", "layout", "store"),

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from reference.studies import Note
+from surpass.durations import duration
 from surpass.engine import progress
-from surpass.engine.progress import Estimate, Silent, Terminal, duration
+from surpass.engine.progress import Estimate, Silent, Terminal
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Column
 
+from surpass.durations import duration
 from surpass.stages import Stage
 
 FIRST_GUESS_FLOPS_PER_SECOND = 5e10
@@ -75,13 +76,6 @@ class Estimate:
     def share(self) -> float:
         """Share of the work that is done, in [0, 1]."""
         return 1.0 - max(self.left - self.running, 0.0) / self.total if self.total else 1.0
-
-
-def duration(seconds: float) -> str:
-    """`8 s`, `3 min`, `2.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Silent:

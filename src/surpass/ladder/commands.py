@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from surpass.durations import duration
 from surpass.errors import Stopped
 from surpass.interrupt import stop_on_signals
 from surpass.models.card import describe, read_card
@@ -69,19 +70,13 @@ def _bar() -> Bar:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _show_training(display: _Display, progress: Progress) -> None:
     from surpass.ladder.pretrain import BATCH
 
     done, total = progress.step * BATCH, progress.num_steps * BATCH
     speed = progress.positions_per_second
     text = f"{done:,} of {total:,} positions, {speed:,.0f}/s, loss {progress.loss:.3f}"
-    display.show(f"{text}, {_duration((total - done) / speed)} left", done=done, total=total)
+    display.show(f"{text}, {duration((total - done) / speed)} left", done=done, total=total)
 
 
 def _collect(paths: list[Path], out: Path) -> Games:

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from surpass.artifact import Artifact
+from surpass.durations import duration
 from surpass.engine.graph import outstanding
-from surpass.engine.progress import Estimate, duration
+from surpass.engine.progress import Estimate
 from surpass.errors import ConfigError
 from surpass.methods import METHODS
 from surpass.models.sources import ladder_names, resolve

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from surpass.durations import duration
 from surpass.results import Key, Results, Summary
 from surpass.stats import PgrEstimate
 
@@ -61,7 +62,7 @@ def summary_table(results: Results, *, arrow: str = "→") -> Table:
                 *(f"{100 * mean:.1f}" for mean in (estimate.weak, estimate.student, estimate.ceiling)),
                 Text(cells[summary.key], style=_colour(estimate)),
                 str(estimate.num_seeds),
-                _duration(summary.seconds),
+                duration(summary.seconds),
             )
     return table
 
@@ -227,13 +228,3 @@ def _colour(estimate: PgrEstimate) -> str:
 
 def _percent(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    if seconds < 99.5 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
