@@ -141,7 +141,7 @@ SEEDS = "give a number of seeds from 1 to 10000, a list 0,1,2 or a range 0-9"
         ("methods=naive,alchemy", "no method 'alchemy'; there are: "),
         ("methods=naive,naive", "names one twice"),
         ("labels=fuzzy", "labels='fuzzy' must be one of soft, hard"),
-        ("num_train=0", "num_train=0 and num_test=None must be at least 1"),
+        ("num_train=0", "num_train=0 must be at least 1"),
         ("num_test=0", "num_test=0 must be at least 1"),
         ("num_test=some", "num_test=some is no whole number"),
         ("train_mix=odd", "no mix 'odd' in task chess; choose from all, source, even"),

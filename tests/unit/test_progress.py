@@ -28,12 +28,13 @@ STAGES = [Costly(name=f"stage-{number}", work=work) for number, work in enumerat
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0 s"),
-        (89.4, "89 s"),
-        (90, "2 min"),
-        (600, "10 min"),
-        (5399, "90 min"),
-        (5400, "1.5 h"),
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (99.4, "99 s"),
+        (100, "2 min"),
+        (5969, "99 min"),
+        (5970, "1.7 h"),
         (36e3, "10.0 h"),
     ],
 )
