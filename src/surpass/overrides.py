@@ -110,7 +110,7 @@ assert set(_RECIPE) == {field.name for field in fields(Recipe)}
 
 
 def override(study: Study, texts: Sequence[str]) -> Study:
-    """The study with `name=value` texts applied.
+    """The study with `name=value` texts applied; of two for one name the last counts.
 
     Raises:
         ConfigError: A text is no `name=value`, the name is unknown, or the value makes no sense.
@@ -124,8 +124,6 @@ def override(study: Study, texts: Sequence[str]) -> Study:
             raise ConfigError(f"{text!r} is no override; write name=value, for example seeds=5")
         for readers, changes in ((_STUDY, study_changes), (_RECIPE, recipe_changes), (_TASK, task_changes)):
             if name in readers:
-                if name in changes:
-                    raise ConfigError(f"{name} is given twice; give it once")
                 changes[name] = readers[name](value, name)
                 break
         else:

@@ -96,9 +96,8 @@ def test_a_value_may_hold_an_equals_sign():
     assert override(STUDY, ["puzzles=a=b.csv"]).task == ChessTask(puzzles="a=b.csv")
 
 
-def test_a_setting_given_twice():
-    with pytest.raises(ConfigError, match="epochs is given twice"):
-        override(STUDY, ["epochs=3", "epochs=4"])
+def test_the_last_of_two_counts():
+    assert override(STUDY, ["epochs=3", "epochs=4"]).recipe.epochs == 4
 
 
 def test_the_study_itself_stays():
