@@ -150,7 +150,7 @@ def test_puzzle_file_that_cannot_be_used(sound, name):
     lines, parts = PUZZLE_FILES[name]
     (sound / name).write_text("".join(f"{line}\n" for line in lines))
     ended = nursery().run("run", *STUDY, f"puzzles={name}", cwd=sound)
-    complaint(ended, "examples chess-weak-64-s0: ", *parts)
+    complaint(ended, "examples chess-weak-source-64-s0: ", *parts)
 
 
 def test_download_that_was_cut_short(sound):

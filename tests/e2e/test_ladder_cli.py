@@ -88,7 +88,7 @@ def test_killed_stopped_and_gone_on_with(games, tmp_path):
     result = invoke(*train, "--out", undisturbed)
     assert "moves matched" in result.stdout or "no games" in result.stdout
     assert re.search(
-        r"^tiny: 6,144 of 6,144 positions, [\d,]+/s, loss \d\.\d+, 0 s left$", result.stderr, re.M
+        r"^tiny: 6,144 of 6,144 positions, [\d,]+/s, loss \d\.\d+, 0\.0 s left$", result.stderr, re.M
     )
 
     checkpoint, weights = folder / "tiny.checkpoint.safetensors", folder / "tiny.safetensors"

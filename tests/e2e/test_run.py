@@ -12,6 +12,7 @@ import pytest
 import surpass
 from processes import STUDY, Ended, cold, nursery
 from surpass.overrides import override
+from surpass.recipes.chess import FINE_TUNING
 
 SETTINGS = ("pairs=1-2", "seeds=2", "num_train=200", "num_test=150", "epochs=1")
 NUM_STAGES = 25
@@ -197,7 +198,13 @@ def test_show_finds_by_id_and_by_folder(finished):
     assert by_id.code == 0
     for name in (folder.name, f"{folder}/", f"fit/{folder.name}", manifest["id"]):
         assert show("show", name, cwd=finished).out == by_id.out
-    for text in (manifest["id"], "chess-student-64-s0", "learning_rate=0.001", "used by", "torch "):
+    for text in (
+        manifest["id"],
+        "chess-student-source-64-s0",
+        f"learning_rate={FINE_TUNING.learning_rate}",
+        "used by",
+        "torch ",
+    ):
         assert text in by_id.out
     described = nursery().run("show", folder.name, "--json", cwd=finished).json()
     assert described["path"] == str(folder)
