@@ -1,12 +1,14 @@
 """Write the page of the whole triangle of pairs from a study's results.
 
 surpass run chess-triangle --out results/triangle
-python scripts/write_triangle.py results/triangle/results.json > docs/results/chess-triangle.md
+surpass run chess-triangle pairs=3-5,1-3 seeds=10 --out results/ten
+python scripts/write_triangle.py results/triangle/results.json results/ten/results.json
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from surpass.results import Results, Summary
@@ -24,6 +26,9 @@ says so. Settings: `recipes/chess.py`, `chess_triangle`; each seed draws its own
 """
 
 
+ACCURACIES = "| supervisor | student | weak | student | ceiling | PGR |\n|---|---|---:|---:|---:|---:|\n"
+
+
 def cell(summary: Summary | None) -> str:
     """PGR with its interval, or why there is none."""
     if summary is None:
@@ -32,6 +37,23 @@ def cell(summary: Summary | None) -> str:
     if not estimate.valid:
         return "undefined"
     return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
+def accuracy_row(summary: Summary) -> str:
+    """A line of the table of accuracies."""
+    key, estimate = summary.key, summary.estimate
+    means = [f"{100 * mean:.1f}" for mean in (estimate.weak, estimate.student, estimate.ceiling)]
+    return f"| {key.weak_model} | {key.strong_model} | {' | '.join(means)} | {cell(summary)} |\n"
+
+
+def more_seeds(paths: Iterable[Path]) -> list[str]:
+    """Tables of further results of the same settings with other numbers of seeds."""
+    lines = []
+    for path in paths:
+        summaries = Results.from_json(path).summary()
+        lines.append(f"\n## With {summaries[0].estimate.num_seeds} seeds\n\n{ACCURACIES}")
+        lines += [accuracy_row(summary) for summary in summaries]
+    return lines
 
 
 def main() -> None:
@@ -54,13 +76,9 @@ def main() -> None:
     for name in weak:
         cells = [cell(by_pair.get((name, other))) for other in strong]
         lines.append(f"| {name} | {' | '.join(cells)} |\n")
-    lines.append("\n## Accuracies\n\n| supervisor | student | weak | student | ceiling | PGR |\n")
-    lines.append("|---|---|---:|---:|---:|---:|\n")
-    for summary in summaries:
-        key, estimate = summary.key, summary.estimate
-        means = [f"{100 * mean:.1f}" for mean in (estimate.weak, estimate.student, estimate.ceiling)]
-        cells = [key.weak_model, key.strong_model, *means, cell(summary)]
-        lines.append(f"| {' | '.join(cells)} |\n")
+    lines.append(f"\n## Accuracies\n\n{ACCURACIES}")
+    lines += [accuracy_row(summary) for summary in summaries]
+    lines += more_seeds(Path(other) for other in sys.argv[2:])
     for summary in summaries:
         if not summary.estimate.valid:
             key = summary.key
