@@ -76,9 +76,8 @@ def input_planes(position: Position, attacks_NSS: Tensor) -> Tensor:
 
     Plane 0 marks the en-passant square, 1-12 the pieces by code, 13-16 castling rights. Planes
     17-28 say how many pieces of each code attack a square (halves, at most 1), 29 and 30 how many
-    of either side do (quarters). Lines of sight are what a small convolution learns last: with
-    these planes a network of 0.2 M parameters reaches in 75 k positions what it otherwise reaches
-    in several times as many.
+    of either side do (quarters). Lines of sight are what a small convolution learns
+    last: these planes were worth about 0.2 nats in the same time (docs/LOG.md compares).
     """
     codes_NS = position.codes_NS
     planes = torch.zeros(len(codes_NS), NUM_PLANES, 64)

@@ -34,7 +34,7 @@ def chess() -> Study:
 
 
 def chess_triangle() -> Study:
-    """Every rung supervising every larger one, about an hour on two cores."""
+    """Every rung supervising every larger one: 27 minutes of two processes on two busy cores."""
     return Study(
         name="chess-triangle",
         task=ChessTask(),
