@@ -11,7 +11,7 @@ from typing import Any
 
 from surpass.errors import ConfigError
 from surpass.methods import METHODS
-from surpass.models.sources import ladder_names
+from surpass.models.sources import ladder_pairs
 from surpass.study import Pair, Study
 from surpass.train.recipe import Recipe
 
@@ -56,8 +56,7 @@ def model_name(text: str) -> str:
 def _pairs(text: str, name: str) -> tuple[Pair, ...]:
     """`2-4,chess-3:chess-4` or `all`: every rung supervising every larger one."""
     if text == "all":
-        rungs = [f"ladder:{rung}" for rung in ladder_names()]
-        return tuple((weak, strong) for i, weak in enumerate(rungs) for strong in rungs[i + 1 :])
+        return ladder_pairs()
     pairs = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)-(\d+)", part) or re.fullmatch(r"(.+?)>(.+)", part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -128,6 +129,11 @@ class Study:
 
     def rows(self) -> list[RowStages]:
         """The stages of every row: pairs, then methods, then seeds."""
+        return list(self._rows)
+
+    @cached_property
+    def _rows(self) -> tuple[RowStages, ...]:
+        # Made once, so that planning, running and gathering share the stages and their digests.
         rows = []
         for pair, method, seed in product(self.pairs, self.methods, self.seeds):
             w2s = self.setting(pair, seed)
@@ -144,7 +150,7 @@ class Study:
                     oracle=learns_truth(student, w2s.weak_examples),
                 )
             )
-        return rows
+        return tuple(rows)
 
     @property
     def id(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 from surpass.errors import ConfigError, DataError
@@ -46,6 +47,11 @@ class ModelSource:
 def ladder_names() -> list[str]:
     """The rungs that ship with Surpass, weakest first."""
     return sorted(path.stem for path in LADDER.glob("*.safetensors"))
+
+
+def ladder_pairs() -> tuple[tuple[str, str], ...]:
+    """Every rung supervising every larger one, as model names."""
+    return tuple(combinations([f"ladder:{name}" for name in ladder_names()], 2))
 
 
 def resolve(name: str) -> ModelSource:

@@ -7,9 +7,7 @@ the paper's greedy ones).
 
 from __future__ import annotations
 
-from itertools import combinations
-
-from surpass.models.sources import ladder_names
+from surpass.models.sources import ladder_pairs
 from surpass.study import Study
 from surpass.tasks.chess import ChessTask
 from surpass.train.recipe import Recipe
@@ -38,7 +36,7 @@ def chess_triangle() -> Study:
     return Study(
         name="chess-triangle",
         task=ChessTask(),
-        pairs=tuple(combinations([f"ladder:{name}" for name in ladder_names()], 2)),
+        pairs=ladder_pairs(),
         seeds=(0, 1, 2, 3, 4),
         num_train=6_000,
         num_test=6_000,
