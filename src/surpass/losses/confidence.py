@@ -1,0 +1,112 @@
+"""The auxiliary confidence loss, as the paper has it and as it was released.
+
+Both mix the label with the student's own hard label, whose threshold is chosen so that the batch has a given
+share of each class. That is possible where every row has the same two candidates; elsewhere the own label is
+the student's best guess, and equal best guesses share it.
+
+Arguments and shape suffixes are those of `losses.base`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from surpass.losses.base import (
+    SHARE,
+    Target,
+    hardened,
+    largest,
+    mixed,
+    one_of,
+    ramp,
+    scores_of,
+    settings,
+    wide,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@settings(alpha=SHARE, warmup_frac=SHARE, prior=one_of("half", "weak", "none"))
+def confidence(
+    logits_NC: Tensor,
+    weak_probs_NC: Tensor,
+    progress: float,
+    *,
+    alpha: float = 0.5,
+    warmup_frac: float = 0.2,
+    prior: str = "half",
+) -> Target:
+    """Target (1 - a) * weak + a * own hard label, a rising linearly to alpha over the first part of training.
+
+    With two classes the second is given to the examples whose log-odds are above the threshold that makes
+    their number exactly N/2, or the sum of the labels' second class. An example at the threshold (the middle
+    one of an odd batch, or equal values) has both classes in the parts that make the number exact.
+
+    Args:
+        logits_NC: Student logits.
+        weak_probs_NC: Supervisor probabilities.
+        progress: Share of training done.
+        alpha: Share of the own label; 0.5 in the paper, 0.75 for its largest students. 0 is cross-entropy.
+        warmup_frac: Share of training over which the share rises from 0.
+        prior: "half" for balanced classes, "weak" for the share that the batch's labels have, "none" for the
+            best guess alone. A batch in which every row happens to have two candidates that are not classes
+            (two legal moves) cannot be told from two classes: use "none" where candidates differ.
+
+    Source:
+        Burns et al. 2023, section 4.3.2 and appendix A.4, with footnote 7 for "weak". Parts at the threshold
+        are ours; the paper speaks of exactly half of a batch.
+    """
+    own_NC = hardened(logits_NC)
+    if prior != "none" and _two_classes(logits_NC):
+        first_N, second_N = wide(logits_NC.detach())[:, :2].unbind(1)
+        second = len(logits_NC) / 2 if prior == "half" else weak_probs_NC[:, 1].sort().values.sum()
+        own_NC = _of_second_class(largest(second_N - first_N, second), own_NC)
+    return mixed(weak_probs_NC, own_NC, alpha * ramp(progress, warmup_frac))
+
+
+@settings(alpha=SHARE, warmup_frac=SHARE)
+def confidence_openai(
+    logits_NC: Tensor,
+    weak_probs_NC: Tensor,
+    progress: float,
+    *,
+    alpha: float = 0.5,
+    warmup_frac: float = 0.1,
+) -> Target:
+    """The released confidence loss: threshold at a quantile, and a warm-up that jumps.
+
+    Own label: the first class where its probability is at least the m-quantile (linear interpolation) of the
+    batch, m the mean of the labels' second class. Its share is alpha * progress up to `warmup_frac`
+    of training, and alpha from there on.
+
+    Args:
+        logits_NC: Student logits.
+        weak_probs_NC: Supervisor probabilities.
+        progress: Share of training done.
+        alpha: Share of the own label; 0 is cross-entropy.
+        warmup_frac: When the share jumps to alpha.
+
+    Source:
+        openai/weak-to-strong, loss.py, from its description. Differs: where there are not two classes it
+        takes the best guess; the released code refuses.
+    """
+    own_NC = hardened(logits_NC)
+    if _two_classes(logits_NC):
+        first_N = scores_of(logits_NC.detach()).probs_NC[:, 0]
+        second = weak_probs_NC[:, 1].sort().values.mean().clamp(0, 1)
+        threshold = first_N.quantile(second.to(first_N.dtype))
+        own_NC = _of_second_class((first_N < threshold).to(own_NC.dtype), own_NC)
+    return mixed(weak_probs_NC, own_NC, alpha * (1.0 if progress > warmup_frac else progress))
+
+
+def _two_classes(logits_NC: Tensor) -> bool:
+    present_NC = ~logits_NC.isneginf()
+    return present_NC.shape[1] > 1 and bool(present_NC[:, :2].all() and not present_NC[:, 2:].any())
+
+
+def _of_second_class(share_N: Tensor, like_NC: Tensor) -> Tensor:
+    own_NC = like_NC.new_zeros(like_NC.shape)
+    own_NC[:, 0], own_NC[:, 1] = 1 - share_N, share_N
+    return own_NC
