@@ -1,30 +1,33 @@
 """Labels: per example id, probabilities over its candidates; joined by id, never by position.
 
 A table of labels has the columns `id` (string) and `probs` (list of float32, one per candidate of
-that example, summing to 1). Pure: numpy and pyarrow only.
+that example, summing to 1), and it may have `weight` (float32, at least 0: how much the example
+counts for whoever learns from it). Pure: numpy and pyarrow only.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from surpass.errors import ConfigError, DataError
+from surpass.errors import DataError
 
 SCHEMA = pa.schema([("id", pa.string()), ("probs", pa.list_(pa.float32()))])
+_WEIGHT = pa.field("weight", pa.float32())
 _SUM_TOLERANCE = 1e-3
 
 Floats = npt.NDArray[np.float32]
 
 
-def label_table(ids: Sequence[str], probs: Sequence[Floats]) -> pa.Table:
-    """A table of labels from ids and one array of probabilities each."""
-    return pa.table({"id": list(ids), "probs": pa.array(probs, pa.list_(pa.float32()))}, schema=SCHEMA)
+def label_table(ids: Sequence[str], probs: Sequence[Floats], weights: Floats | None = None) -> pa.Table:
+    """A table of labels from ids, one array of probabilities each, and weights where they differ."""
+    table = pa.table({"id": list(ids), "probs": pa.array(probs, pa.list_(pa.float32()))}, schema=SCHEMA)
+    return table if weights is None else table.append_column(_WEIGHT, pa.array(weights, pa.float32()))
 
 
 def truth_labels(truth: pa.Table, num_candidates: Sequence[int]) -> pa.Table:
@@ -53,6 +56,14 @@ def rows(labels: pa.Table) -> list[Floats]:
     values = column.values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     offsets = column.offsets.to_numpy()
     return [values[start:end] for start, end in pairwise(offsets.tolist())]
+
+
+def weights(labels: pa.Table) -> Floats:
+    """The weight of each row, float32 (N,); 1 where the table has none."""
+    if "weight" not in labels.column_names:
+        return np.ones(labels.num_rows, np.float32)
+    weight_N: Floats = labels["weight"].to_numpy().astype(np.float32)
+    return weight_N
 
 
 def _named(ids: Sequence[str]) -> str:
@@ -84,7 +95,8 @@ def join(
 
     Raises:
         DataError: A missing, doubled or foreign id, a wrong number of candidates, or probabilities
-            that are negative, not finite, or do not sum to 1; the message names the id.
+            that are negative, not finite, or do not sum to 1; a weight that is negative or not
+            finite. The message names the id.
     """
     label_ids = labels["id"].to_pylist()
     require_unique(ids, "examples")
@@ -99,46 +111,31 @@ def join(
     if missing and not subset:
         raise DataError(f"no labels for {_named(missing)}; label all {len(ids)} examples")
     joined = labels.take(pa.array([place[example] for example in ids if example in place], pa.int64()))
-    sizes = dict(zip(ids, num_candidates, strict=True))
-    for example, probs in zip(joined["id"].to_pylist(), rows(joined), strict=True):
-        if len(probs) != sizes[example]:
-            raise DataError(
-                f"label of {example!r} has {len(probs)} candidates; the example has {sizes[example]}"
-            )
-        if not (
-            np.isfinite(probs).all() and (probs >= 0).all() and abs(float(probs.sum()) - 1) < _SUM_TOLERANCE
-        ):
-            raise DataError(
-                f"label of {example!r} is no distribution: {probs.tolist()[:5]}; it must sum to 1"
-            )
+    weight_N = weights(joined)
+    if bad := np.flatnonzero(~(np.isfinite(weight_N) & (weight_N >= 0))).tolist():
+        raise DataError(
+            f"weight of {joined['id'][bad[0]].as_py()!r} is {weight_N[bad[0]]:g}; it must be at least 0"
+        )
+    _check_rows(joined, dict(zip(ids, num_candidates, strict=True)))
     return joined
 
 
-def harden(labels: pa.Table) -> pa.Table:
-    """Probability 1 on the likeliest candidate (the first of equals): greedy labels.
-
-    Source:
-        Burns et al. 2023, appendix A.2 (chess: greedy completions).
-    """
-    hard = []
-    for probs in rows(labels):
-        row = np.zeros_like(probs)
-        row[int(probs.argmax())] = 1.0
-        hard.append(row)
-    return label_table(labels["id"].to_pylist(), hard)
-
-
-RULES: dict[str, Callable[[pa.Table], pa.Table]] = {
-    "harden": harden,
-}
-
-
-def find_rule(name: str) -> Callable[[pa.Table], pa.Table]:
-    """The relabelling rule of this name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if name not in RULES:
-        raise ConfigError(f"no relabelling rule {name!r}; there are: {', '.join(sorted(RULES))}")
-    return RULES[name]
+def _check_rows(labels: pa.Table, sizes: Mapping[str, int]) -> None:
+    """Refuse rows of a wrong length, and what is no distribution."""
+    column = labels["probs"].combine_chunks()
+    label_ids = labels["id"].to_pylist()
+    length_N = np.diff(column.offsets.to_numpy())
+    wanted_N = np.array([sizes[example] for example in label_ids], np.int64)
+    for row in np.flatnonzero(length_N != wanted_N)[:1].tolist():
+        raise DataError(
+            f"label of {label_ids[row]!r} has {length_N[row]} candidates; the example has {wanted_N[row]}"
+        )
+    values = rows(labels)
+    flat = np.concatenate(values) if values else np.zeros(0, np.float32)
+    owner = np.repeat(np.arange(len(values)), length_N)
+    sound_N = np.abs(np.bincount(owner, flat, len(values)) - 1) < _SUM_TOLERANCE
+    sound_N[owner[~(np.isfinite(flat) & (flat >= 0))]] = False
+    for row in np.flatnonzero(~sound_N)[:1].tolist():
+        raise DataError(
+            f"label of {label_ids[row]!r} is no distribution: {values[row].tolist()[:5]}; it must sum to 1"
+        )

@@ -6,18 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from surpass.errors import ConfigError, DataError
-from surpass.labels import (
-    RULES,
-    SCHEMA,
-    find_rule,
-    harden,
-    join,
-    label_table,
-    require_unique,
-    rows,
-    truth_labels,
-)
+from surpass.errors import DataError
+from surpass.labels import SCHEMA, join, label_table, require_unique, rows, truth_labels, weights
 
 IDS = ["a", "b", "c"]
 PROBS = [[0.25, 0.75], [1.0], [0.5, 0.25, 0.25]]
@@ -45,7 +35,7 @@ def test_no_rows_at_all():
     assert rows(empty) == []
     assert rows(SCHEMA.empty_table()) == []
     assert join([], [], empty).num_rows == 0
-    assert harden(empty).schema.equals(SCHEMA)
+    assert weights(empty).shape == (0,)
     assert truth_labels(pa.table({"id": pa.array([], pa.string()), "truth": []}), []).num_rows == 0
 
 
@@ -148,14 +138,6 @@ def test_every_message_is_one_line():
         assert "\n" not in str(caught.value)
 
 
-def test_harden_takes_the_first_of_equals():
-    labels = table(["a", "b", "c", "d"], [[0.5, 0.5], [0.2, 0.4, 0.4], [1.0], [0.1, 0.2, 0.7]])
-    assert lists(harden(labels)) == [[1, 0], [0, 1, 0], [1], [0, 0, 1]]
-    assert harden(labels)["id"].to_pylist() == ["a", "b", "c", "d"]
-    assert harden(harden(labels)).equals(harden(labels))
-    assert lists(harden(labels.slice(1, 2))) == [[0, 1, 0], [1]]
-
-
 def test_truth_as_labels():
     truth = pa.table({"id": IDS, "truth": pa.array([1, 0, 2], pa.int16())})
     labels = truth_labels(truth, SIZES)
@@ -171,7 +153,48 @@ def test_truth_that_is_no_candidate(right):
         truth_labels(truth, [2])
 
 
-def test_rules_by_name():
-    assert find_rule("harden") is RULES["harden"] is harden
-    with pytest.raises(ConfigError, match=r"no relabelling rule 'soften'; there are: .*harden"):
-        find_rule("soften")
+WEIGHTS = np.array([0.0, 2.5, 1.0], np.float32)
+
+
+def weighted(values: Sequence[float | None] = WEIGHTS) -> pa.Table:
+    return table().append_column("weight", pa.array(values, pa.float32()))
+
+
+class TestWeights:
+    def test_are_a_column_only_where_they_are_given(self):
+        assert "weight" not in table().column_names
+        labels = label_table(IDS, [np.array(row, np.float32) for row in PROBS], WEIGHTS)
+        assert labels.equals(weighted())
+        assert labels.schema.field("weight").type == pa.float32()
+        assert lists(labels) == PROBS
+
+    def test_are_one_where_there_are_none(self):
+        for labels, expected in ((table(), [1, 1, 1]), (weighted(), WEIGHTS), (table().slice(2), [1])):
+            found = weights(labels)
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize(("start", "length"), [(0, 1), (1, 1), (1, 2), (3, 0)])
+    def test_of_a_slice_and_of_pieces(self, start, length):
+        np.testing.assert_array_equal(
+            weights(weighted().slice(start, length)), WEIGHTS[start : start + length]
+        )
+        pieces = pa.concat_tables([weighted().slice(2), weighted().slice(start, length)])
+        np.testing.assert_array_equal(weights(pieces), [1.0, *WEIGHTS[start : start + length]])
+
+    def test_join_takes_them_along(self):
+        np.testing.assert_array_equal(weights(join(["c", "a", "b"], [3, 2, 1], weighted())), [1.0, 0.0, 2.5])
+        fewer = join(["x", "c", "b"], [1, 3, 1], weighted().slice(1), subset=True)
+        np.testing.assert_array_equal(weights(fewer), [1.0, 2.5])
+        assert "weight" not in join(IDS, SIZES, table()).column_names
+
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [(-0.1, "-0.1"), (np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (None, "nan")],
+    )
+    def test_bad_ones_are_refused(self, value, shown):
+        with pytest.raises(DataError, match=rf"weight of 'b' is {shown}; it must be at least 0"):
+            join(IDS, SIZES, weighted([1.0, value, 1.0]))
+
+    def test_all_may_be_zero(self):
+        assert join(IDS, SIZES, weighted([0.0, 0.0, -0.0])).num_rows == 3
