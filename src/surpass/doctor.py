@@ -83,7 +83,7 @@ def _torch() -> str:
     board = parse_fen("6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1")
     boards_NB = torch.tensor([list(pack_board(board))], dtype=torch.uint8)
     for name in ladder_names():
-        model = MoveChoice.load(resolve(f"ladder:{name}").path)
+        model = MoveChoice.load(resolve(f"ladder:{name}"))
         with torch.no_grad():
             finite = torch.isfinite(model.policy(boards_NB)).all()
         if not finite:

@@ -27,3 +27,7 @@ class MissingExtraError(SurpassError, ImportError):
 
 class Stopped(SurpassError):
     """The run was asked to stop, and what it had done so far is saved."""
+
+
+class NotApplicable(SurpassError):
+    """A method makes no sense for this task or these models; it is left out, and the reason is shown."""

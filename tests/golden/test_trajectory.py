@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from surpass.artifact import Artifact
 from surpass.errors import Stopped
 from surpass.labels import rows, truth_labels
 from surpass.losses import LOSSES
+from surpass.models.adapters import find_adapter, settle
 from surpass.models.moves import MoveChoice, MoveExamples
 from surpass.models.sources import resolve
 from surpass.results import Results
@@ -21,21 +23,25 @@ from surpass.stages import Score
 from surpass.store import Store
 from surpass.study import targets
 from surpass.tasks.chess import ChessTask
-from surpass.train.loop import Running, fit
+from surpass.train.loop import Labels, Running, fit
 from surpass.train.recipe import Recipe
 
 NUM_EXAMPLES, NUM_STEPS = 128, 20
 RECIPE = Recipe(epochs=5, batch_size=32, learning_rate=1e-3)
 SMALL = ("pairs=1-2", "seeds=1", "num_train=64", "num_test=60", "epochs=2", "batch_size=16")
 
+KINDS = ("xent", "confidence", "small_loss", "gce", "elr")
+"""A loss of each kind: a target of labels alone, of logits, of the batch; per example, with memory."""
+
 State = dict[str, Tensor]
 
 
 @pytest.fixture(scope="module")
-def examples() -> tuple[MoveExamples, list]:
+def examples() -> tuple[MoveExamples, Labels]:
     tables = ChessTask().examples(part="student", size=NUM_EXAMPLES, seed=0)
     encoded = MoveChoice.encode(tables.inputs)
-    return encoded, rows(truth_labels(tables.truth, encoded.num_candidates_N.tolist()))
+    probs = rows(truth_labels(tables.truth, encoded.num_candidates_N.tolist()))
+    return encoded, Labels(probs, np.ones(NUM_EXAMPLES, np.float32))
 
 
 @pytest.fixture
@@ -47,12 +53,20 @@ def one_thread() -> Iterator[None]:
 
 
 def trajectory(
-    examples: tuple[MoveExamples, list], *, loss: str = "xent", seed: int = 0, running: Running | None = None
+    examples: tuple[MoveExamples, Labels],
+    *,
+    loss: str = "xent",
+    seed: int = 0,
+    ema: float = 0.0,
+    adapter: str = "full",
+    running: Running | None = None,
 ) -> tuple[Tensor, State]:
-    model = MoveChoice.load(resolve("ladder:chess-1").path)
-    encoded, labels = examples
-    losses = fit(model, encoded, labels, loss=loss, recipe=RECIPE, seed=seed, running=running or Running())
+    torch.manual_seed(0)
+    model = MoveChoice.load(resolve("ladder:chess-1"))
+    find_adapter(adapter)(model)
+    losses = fit(model, *examples, loss=loss, recipe=RECIPE, seed=seed, ema=ema, running=running or Running())
     assert losses.shape == (NUM_STEPS,)
+    settle(model)
     return losses, model.state_dict()
 
 
@@ -83,8 +97,10 @@ def test_number_of_threads_changes_rounding_only(examples):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("micro_batch", [1, 8, 31])
+@pytest.mark.parametrize(
+    ("loss", "micro_batch"),
+    [(loss, 8) for loss in LOSSES] + [(loss, size) for loss in KINDS for size in (1, 31)],
+)
 def test_micro_batches_change_rounding_only(examples, loss, micro_batch):
     whole, _ = trajectory(examples, loss=loss)
     parts, _ = trajectory(examples, loss=loss, running=Running(micro_batch=micro_batch))
@@ -97,18 +113,51 @@ def test_micro_batch_as_large_as_the_batch_is_the_batch(examples):
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    "settings", [{"adapter": "head"}, {"adapter": "lora"}, {"ema": 0.9}, {"adapter": "lora", "ema": 0.9}]
+)
+def test_adapters_and_averages_in_micro_batches(examples, settings):
+    whole, state = trajectory(examples, **settings)
+    parts, other = trajectory(examples, running=Running(micro_batch=8), **settings)
+    assert apart(f"{settings}, micro-batches of 8", whole, parts) < 1e-5
+    assert all((state[name] - other[name]).abs().max() < 1e-4 for name in state)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("loss", ["xent", "confidence", "gce", "elr"])
+def test_weights_of_labels_in_micro_batches(examples, loss):
+    weight_N = np.random.default_rng(0).exponential(size=NUM_EXAMPLES).astype(np.float32)
+    weighted = examples[0], Labels(examples[1].probs, weight_N)
+    whole, _ = trajectory(weighted, loss=loss)
+    parts, _ = trajectory(weighted, loss=loss, running=Running(micro_batch=8))
+    assert apart(f"{loss}, weighted, micro-batches of 8", whole, parts) < 1e-5
+    assert not torch.equal(whole, trajectory(examples, loss=loss)[0])
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"loss": "elr"},
+        {"ema": 0.9},
+        {"adapter": "head"},
+        {"adapter": "lora"},
+        {"adapter": "lora", "ema": 0.9, "loss": "elr"},
+    ],
+)
 @pytest.mark.parametrize("steps", [(1,), (7,), (19,), (1, 7, 19)])
-def test_resumed_is_undisturbed_to_the_bit(examples, steps, tmp_path):
+def test_resumed_is_undisturbed_to_the_bit(examples, settings, steps, tmp_path):
     checkpoint = tmp_path / "checkpoint.safetensors"
     before = 0
     for step in steps:
         asked = iter(range(1, step - before + 1))
         running = Running(checkpoint=checkpoint, stop=lambda asked=asked, n=step - before: next(asked) == n)
         with pytest.raises(Stopped):
-            trajectory(examples, running=running)
+            trajectory(examples, running=running, **settings)
         before = step
-    resumed, state = trajectory(examples, running=Running(checkpoint=checkpoint))
-    fresh, fresh_state = trajectory(examples)
+    resumed, state = trajectory(examples, running=Running(checkpoint=checkpoint), **settings)
+    fresh, fresh_state = trajectory(examples, **settings)
     assert torch.equal(resumed, fresh)
     assert same_bits(state, fresh_state)
 
@@ -183,7 +232,11 @@ def test_recomputed_is_cached_to_the_bit(small, stored, lost, tmp_path):
 
 
 def without_time(results: Results) -> list[dict]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in results.rows()]
+    """The rows, with None for numbers that are not defined: no NaN equals another."""
+    return [
+        {name: None if value != value else value for name, value in row.items() if name != "seconds"}
+        for row in results.rows()
+    ]
 
 
 def test_another_seed_gives_other_bytes(small, stored, tmp_path):

@@ -47,15 +47,22 @@ def rate(recipe: Recipe, step: int, num_steps: int) -> float:
 
 
 class Trained(NamedTuple):
+    """Losses of all steps, weights at the end, and their weights after every step."""
+
     losses: list[float]
     weight: np.ndarray
+    weights: list[np.ndarray]
 
 
 def train_on_labels(
-    examples: Sequence[np.ndarray], labels: Sequence[np.ndarray], recipe: Recipe, seed: int
+    examples: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    recipe: Recipe,
+    seed: int,
+    counts: Sequence[float] | None = None,
 ) -> Trained:
-    """What `loop.fit` does to a `LinearChoice` with the loss "xent"."""
-    weight = np.linspace(-1, 1, NUM_FEATURES)
+    """What `loop.fit` does to a `LinearChoice` with the loss "xent"; each example counts as often as told."""
+    weight, weights = np.linspace(-1, 1, NUM_FEATURES), []
     first, second, losses = np.zeros(NUM_FEATURES), np.zeros(NUM_FEATURES), []
     per_epoch = math.ceil(len(examples) / recipe.batch_size)
     for epoch in range(recipe.epochs):
@@ -66,8 +73,9 @@ def train_on_labels(
             for row in chosen:
                 logits = examples[row] @ weight
                 log_probs = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
-                loss -= labels[row] @ log_probs / len(chosen)
-                gradient += (np.exp(log_probs) - labels[row]) @ examples[row] / len(chosen)
+                share = (1.0 if counts is None else counts[row]) / len(chosen)
+                loss -= share * (labels[row] @ log_probs)
+                gradient += share * ((np.exp(log_probs) - labels[row]) @ examples[row])
             step = len(losses)
             lr = rate(recipe, step, recipe.epochs * per_epoch)
             first = 0.9 * first + 0.1 * gradient
@@ -76,4 +84,14 @@ def train_on_labels(
             weight = weight * (1 - lr * recipe.weight_decay)
             weight = weight - lr * first / (1 - 0.9 ** (step + 1)) / corrected
             losses.append(float(loss))
-    return Trained(losses, weight)
+            weights.append(weight)
+    return Trained(losses, weight, weights)
+
+
+def averaged(start: np.ndarray, weights: Sequence[np.ndarray], decay: float) -> np.ndarray:
+    """Moving average over the steps, with less decay in the first ones."""
+    mean = start
+    for step, weight in enumerate(weights):
+        kept = min(decay, (1 + step) / (10 + step))
+        mean = kept * mean + (1 - kept) * weight
+    return mean

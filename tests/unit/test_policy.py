@@ -6,7 +6,7 @@ from torch import nn
 
 from reference.random_games import random_boards
 from surpass.boards import NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
-from surpass.models.planes import NUM_PLANES
+from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
 
 CONFIG = PolicyConfig(channels=6, blocks=2, key_dim=5)
@@ -143,6 +143,26 @@ def test_flops(config):
     assert config.flops == 2 * total
     left_out = 2 * 8 * policy.underpromotion.in_features * policy.underpromotion.out_features
     assert left_out < 0.01 * config.flops
+
+
+@torch.no_grad()
+def test_trunk_and_head_are_the_policy(trained, boards_NB):
+    folded = fold(trained)
+    position = decode(boards_NB)
+    seen = attacks(position)
+    features = folded.trunk(input_planes(position, seen))
+    assert features.shape == (len(boards_NB), CONFIG.channels, 8, 8)
+    assert (features >= 0).all()
+    assert torch.equal(folded.head(features), folded(boards_NB))
+    assert torch.equal(folded.score(position, seen), folded(boards_NB))
+
+
+def test_folding_leaves_the_random_generator_alone(trained):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    fold(trained)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_config_is_rebuilt_from_metadata():

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from surpass.errors import ConfigError, DataError
+from surpass.hashing import unit
 from surpass.tasks.positions import pack_fens
 from surpass.tasks.puzzles import (
     SCHEMA,
@@ -19,7 +20,6 @@ from surpass.tasks.puzzles import (
     shipped_puzzles,
     source_histogram,
 )
-from surpass.tasks.splits import unit
 
 HEADER = "PuzzleId,FEN,Moves,Rating,RatingDeviation,Popularity,NbPlays,Themes,GameUrl,OpeningTags"
 START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"

@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reference.studies import some_examples
+from reference import metrics as reference
+from reference.studies import ToyTask, some_examples
 from surpass.artifact import Artifact
 from surpass.errors import DataError
 from surpass.labels import label_table
-from surpass.scoring import read_scored, run_score
-from surpass.stages import Context, Label, Score, Stage
+from surpass.rows import METRICS
+from surpass.scoring import read_correct
+from surpass.stages import Compare, Context, Label, Score, Stage, Truth
 
 IDS = ["a", "b", "c", "d"]
 SIZES = [2, 3, 1, 2]
@@ -22,8 +24,13 @@ TRUTH = [1, 0, 0, 0]
 PROBS = [[0.25, 0.75], [0.2, 0.5, 0.3], [1.0], [0.5, 0.5]]
 """Right, wrong, right (nothing to choose), right (the first of equals)."""
 
-EXAMPLES = some_examples(part="test")
+WEAK = [[0.75, 0.25], [0.25, 0.5, 0.25], [1.0], [0.25, 0.75]]
+"""Of a supervisor: wrong, wrong in the same way, right, wrong."""
+
+EXAMPLES = some_examples(task=ToyTask(num_classes=None), part="test")
 STAGE = Score(labels=Label(source="ladder:chess-1", examples=EXAMPLES), examples=EXAMPLES)
+COMPARE = Compare(student=STAGE.labels, weak=Truth(examples=EXAMPLES), examples=EXAMPLES)
+"""Of two kinds of labels, whatever they hold."""
 
 
 def artifact(folder: Path) -> Artifact:
@@ -34,28 +41,43 @@ def artifact(folder: Path) -> Artifact:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Examples and labels, the labels in another order."""
-    for name in ("examples", "labels", "out"):
+    for name in ("examples", "labels", "weak", "out"):
         (tmp_path / name).mkdir()
-    candidates = [list(range(size)) for size in SIZES]
-    pq.write_table(pa.table({"id": IDS, "candidates": candidates}), tmp_path / "examples" / "inputs.parquet")
-    truth = pa.table({"id": IDS, "truth": pa.array(TRUTH, pa.int16())})
-    pq.write_table(truth, tmp_path / "examples" / "truth.parquet")
+    write_examples(tmp_path, IDS, SIZES, TRUTH)
     write_labels(tmp_path, IDS[::-1], PROBS[::-1])
+    write_labels(tmp_path, [*IDS[2:], *IDS[:2]], [*WEAK[2:], *WEAK[:2]], name="weak")
     return tmp_path
 
 
-def write_labels(folder: Path, ids: list[str], probs: list[list[float]]) -> None:
+def write_examples(folder: Path, ids: list[str], sizes: list[int], truth: list[int]) -> None:
+    candidates = [list(range(size)) for size in sizes]
+    pq.write_table(pa.table({"id": ids, "candidates": candidates}), folder / "examples" / "inputs.parquet")
+    table = pa.table({"id": ids, "truth": pa.array(truth, pa.int16())})
+    pq.write_table(table, folder / "examples" / "truth.parquet")
+
+
+def write_labels(folder: Path, ids: list[str], probs: list[list[float]], *, name: str = "labels") -> None:
     table = label_table(ids, [np.array(row, np.float32) for row in probs])
-    pq.write_table(table, folder / "labels" / "labels.parquet")
+    pq.write_table(table, folder / name / "labels.parquet")
 
 
-def score(folder: Path) -> dict[str, float]:
+def context(folder: Path) -> Context:
     def find(stage: Stage) -> Artifact:
-        return artifact(folder / ("examples" if stage is EXAMPLES else "labels"))
+        return artifact(folder / {"examples": "examples", "truth": "weak"}.get(stage.kind, "labels"))
 
-    said = run_score(STAGE, Context(find=find, out=folder / "out", work=folder))
+    return Context(find=find, out=folder / "out", work=folder)
+
+
+def score(folder: Path, stage: Score = STAGE) -> dict[str, float]:
+    said = stage.run(context(folder))
     assert said == {"score": json.loads((folder / "out" / "score.json").read_text())}
     return dict(said["score"])
+
+
+def compare(folder: Path) -> dict[str, float | None]:
+    said = COMPARE.run(context(folder))
+    assert said == {"comparison": json.loads((folder / "out" / "comparison.json").read_text())}
+    return dict(said["comparison"])
 
 
 def test_metrics_by_hand(folder):
@@ -67,6 +89,8 @@ def test_metrics_by_hand(folder):
     assert found["brier"] == pytest.approx(sum(squares) / 4, abs=1e-6)
     # Confidence 0.5 twice (one of the two right), 0.75 right, 1.0 right: bins off by 0, 0.25 and 0.
     assert found["calibration_error"] == pytest.approx(0.25 / 4, abs=1e-6)
+    assert found["auroc"] is None, "of candidates that differ from example to example"
+    assert len(found) == 6
 
 
 def test_per_example_in_the_order_of_the_examples(folder):
@@ -89,10 +113,145 @@ def test_per_example_in_the_order_of_the_examples(folder):
 
 def test_reading_it_back(folder):
     score(folder)
-    correct_N, prediction_N = read_scored(artifact(folder / "out"))
+    correct_N = read_correct(artifact(folder / "out"))
     assert correct_N.tolist() == [True, False, True, True]
-    assert prediction_N.tolist() == [1, 1, 0, 0]
-    assert (correct_N.dtype, prediction_N.dtype) == (np.bool_, np.int64)
+    assert correct_N.dtype == np.bool_
+
+
+def test_bins_of_calibration_by_hand(folder):
+    """Of fifteen bins three hold examples: the two at 0.5 share the eighth; bins hold their upper edge."""
+    score(folder)
+    table = pq.read_table(folder / "out" / "calibration.parquet")
+    assert table.column_names == ["low", "high", "confidence", "accuracy", "count"]
+    assert table["low"].to_pylist() == pytest.approx([7 / 15, 11 / 15, 14 / 15])
+    assert table["high"].to_pylist() == pytest.approx([8 / 15, 12 / 15, 1.0])
+    assert table["confidence"].to_pylist() == pytest.approx([0.5, 0.75, 1.0])
+    assert table["accuracy"].to_pylist() == [0.5, 1.0, 1.0]
+    assert table["count"].to_pylist() == [2, 1, 1]
+    assert [str(kind) for kind in table.schema.types] == ["double"] * 4 + ["int64"]
+
+
+class TestClasses:
+    """A task whose examples share their classes has an area under the curve."""
+
+    def score(self, folder: Path, probs: list[list[float]], truth: list[int]) -> dict[str, float]:
+        examples = some_examples(part="test", task=ToyTask(num_classes=len(probs[0])))
+        ids = [f"e{number}" for number in range(len(truth))]
+        write_examples(folder, ids, [len(probs[0])] * len(ids), truth)
+        write_labels(folder, ids, probs)
+        return score(folder, Score(labels=Label(source="linear:1", examples=examples), examples=examples))
+
+    def test_by_hand(self, folder):
+        """Of four pairs of a one and a zero, two are in order and one is a tie."""
+        probs = [[0.25, 0.75], [0.5, 0.5], [0.5, 0.5], [0.375, 0.625]]
+        assert self.score(folder, probs, [1, 1, 0, 0])["auroc"] == (1 + 1 + 0.5 + 0) / 4
+
+    @pytest.mark.parametrize("num_classes", [2, 3, 4])
+    def test_equals_the_slow_twin(self, folder, num_classes):
+        rng = np.random.default_rng(num_classes)
+        probs = (rng.dirichlet(np.ones(num_classes), 40).round(1) + 0.1).astype(np.float32)
+        probs = (probs / probs.sum(1, keepdims=True)).tolist()
+        truth = [*range(num_classes), *rng.integers(num_classes, size=40 - num_classes).tolist()]
+        found = self.score(folder, probs, truth)
+        assert found["auroc"] == pytest.approx(reference.auroc_one_vs_rest(probs, truth), abs=1e-6)
+        assert found["log_loss"] == pytest.approx(reference.log_loss(probs, truth), abs=1e-6)
+        assert found["brier"] == pytest.approx(reference.brier(probs, truth), abs=1e-6)
+
+    def test_a_class_that_never_occurs(self, folder):
+        assert self.score(folder, [[0.5, 0.5], [0.25, 0.75]], [1, 1])["auroc"] is None
+
+    def test_of_candidates_that_happen_to_be_equally_many(self, folder):
+        write_examples(folder, IDS[:2], [2, 2], [0, 1])
+        write_labels(folder, IDS[:2], [[0.75, 0.25], [0.25, 0.75]])
+        assert score(folder)["auroc"] is None
+
+
+class TestCompare:
+    def test_by_hand(self, folder):
+        found = compare(folder)
+        assert found["agreement"] == 0.5
+        assert found["agreement_right"] == 1.0
+        assert found["agreement_wrong"] == found["inherited"] == pytest.approx(1 / 3)
+        assert (found["changed"], found["corrected"]) == (0.0, pytest.approx(2 / 3))
+        assert found["new_errors"] == 0.0
+        # Both right once, both wrong once, the student alone right twice.
+        assert found["error_phi"] == pytest.approx(1 / 3)
+        assert found["error_kappa"] == pytest.approx(0.2)
+        assert found["misfit"] == pytest.approx((0.5 + 0.005 + 0 + 0.125) / 4)
+        assert found["gain"] == pytest.approx((3.125 - 1.605) / 4)
+        logs = [math.log(right / left) for left, right in ((0.25, 0.75), (0.25, 0.2), (1, 1), (0.25, 0.5))]
+        assert found["kl_gain"] == pytest.approx(sum(logs) / 4)
+        # Of the three with a choice, the chance to say the same, and that of errors that are independent.
+        observed, a, b = (0.375 + 0.375 + 0.5) / 3, (0.75 + 0.2 + 0.5) / 3, 0.25
+        expected = a * b + (1 - a) * (1 - b) * (1 + 0.5 + 1) / 3
+        assert found["capa"] == pytest.approx((observed - expected) / (1 - expected))
+
+    def test_is_what_rows_say_beside_the_score(self, folder):
+        assert set(compare(folder)) | set(score(folder)) == {*METRICS, "num_examples", "accuracy"}
+
+    def test_equals_the_slow_twins(self, folder):
+        rng = np.random.default_rng(0)
+        sizes = [*rng.integers(1, 6, size=58).tolist(), 1, 2]
+        truth = [int(rng.integers(size)) for size in sizes]
+        ids = [f"e{number}" for number in range(len(sizes))]
+        student, weak = (
+            [rng.dirichlet(np.ones(size)).astype(np.float32).tolist() for size in sizes] for _ in range(2)
+        )
+        write_examples(folder, ids, sizes, truth)
+        write_labels(folder, ids, student)
+        write_labels(folder, ids, weak, name="weak")
+        guesses = [[row.index(max(row)) for row in probs] for probs in (student, weak)]
+        right = [[int(g == t) for g, t in zip(guess, truth, strict=True)] for guess in guesses]
+        inherited, changed, corrected, new, _, _ = reference.error_transfer(*guesses, truth)
+        expected = dict(
+            zip(
+                ("agreement", "agreement_right", "agreement_wrong"),
+                reference.agreement_split(*guesses, truth),
+                strict=True,
+            )
+        )
+        expected |= {"inherited": inherited, "changed": changed, "corrected": corrected, "new_errors": new}
+        expected |= {"error_phi": reference.phi(*right), "error_kappa": reference.kappa(*right)}
+        expected["capa"] = reference.capa(student, weak, truth)[0]
+        expected["misfit"], expected["gain"] = reference.squared_misfit(student, weak, truth)
+        expected["kl_misfit"], expected["kl_gain"] = reference.kl_misfit(student, weak, truth)
+        assert compare(folder) == pytest.approx(expected, abs=1e-5)
+
+    def test_a_supervisor_that_is_never_wrong(self, folder):
+        write_labels(folder, IDS, [[0.25, 0.75], [0.5, 0.25, 0.25], [1.0], [0.75, 0.25]], name="weak")
+        found = compare(folder)
+        undefined = {"agreement_wrong", "inherited", "changed", "corrected", "error_phi"}
+        assert {name for name, value in found.items() if value is None} == undefined
+        assert (found["agreement_right"], found["new_errors"]) == (0.75, 0.25)
+
+    def test_hard_labels_have_no_finite_distance(self, folder):
+        """The supervisor excludes what the student does not, and once the truth."""
+        write_labels(folder, IDS, [[0.0, 1.0], [0.0, 1.0, 0.0], [1.0], [1.0, 0.0]], name="weak")
+        found = compare(folder)
+        assert (found["kl_misfit"], found["kl_gain"]) == (None, None)
+        assert all(math.isfinite(found[name]) for name in ("misfit", "gain", "capa"))
+
+    def test_a_student_that_is_its_supervisor(self, folder):
+        write_labels(folder, IDS, PROBS, name="weak")
+        found = compare(folder)
+        same = {"agreement": 1.0, "agreement_right": 1.0, "agreement_wrong": 1.0, "inherited": 1.0}
+        same |= {"corrected": 0.0, "new_errors": 0.0, "error_phi": 1.0, "error_kappa": 1.0}
+        same |= {"misfit": 0.0, "gain": 0.0, "kl_misfit": 0.0, "kl_gain": 0.0}
+        assert found.items() >= same.items()
+
+    def test_one_example_without_a_choice(self, folder):
+        write_examples(folder, ["a"], [1], [0])
+        for name in ("labels", "weak"):
+            write_labels(folder, ["a"], [[1.0]], name=name)
+        found = compare(folder)
+        assert (found["agreement"], found["capa"], found["error_phi"]) == (1.0, None, None)
+
+    @pytest.mark.parametrize("name", ["labels", "weak"])
+    def test_labels_that_do_not_fit(self, folder, name):
+        write_labels(folder, IDS[:3], PROBS[:3], name=name)
+        with pytest.raises(DataError, match="no labels for 'd'"):
+            compare(folder)
+        assert list((folder / "out").iterdir()) == []
 
 
 def test_hard_labels_that_are_wrong_have_no_log_loss(folder):

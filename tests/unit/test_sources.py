@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from reference.studies import write_model
 from surpass.errors import ConfigError, DataError
-from surpass.models.sources import LADDER, ladder_names, resolve
+from surpass.identity import digest_of
+from surpass.models.sources import LADDER, SKILLS, ladder_names, ladder_pairs, resolve
 
 
 def test_the_ladder_is_sorted_by_strength():
@@ -19,6 +20,14 @@ def test_the_ladder_is_sorted_by_strength():
     assert names == sorted(names)
     costs = [(resolve(f"ladder:{name}").flops, resolve(f"ladder:{name}").pretraining_flops) for name in names]
     assert costs == sorted(costs)
+
+
+def test_pairs_are_every_rung_below_every_other():
+    names = ladder_names()
+    pairs = ladder_pairs()
+    assert len(pairs) == len(set(pairs)) == len(names) * (len(names) - 1) // 2
+    places = [[names.index(name.removeprefix("ladder:")) for name in pair] for pair in pairs]
+    assert all(weak < strong for weak, strong in places)
 
 
 def test_a_rung():
@@ -30,17 +39,30 @@ def test_a_rung():
     assert source.parameters > 100
     assert source.flops > source.parameters
     assert resolve("ladder:chess-1") is source
+    assert (source.family, source.skills) == ("policy", {"zero_shot"})
 
 
 def test_a_file(tmp_path, monkeypatch):
     path = Path(shutil.copy(LADDER / "chess-1.safetensors", tmp_path / "mine.safetensors"))
     rung, source = resolve("ladder:chess-1"), resolve(f"dir:{path}")
     assert (source.short_name, source.path) == ("mine", path)
-    assert (source.digest, source.parameters) == (rung.digest, rung.parameters)
+    assert (source.digest, source.parameters, source.family) == (rung.digest, rung.parameters, "policy")
     monkeypatch.chdir(tmp_path)
     assert resolve("dir:mine.safetensors").path == path
     monkeypatch.setenv("HOME", str(tmp_path))
     assert resolve("dir:~/mine.safetensors").path == path
+
+
+@pytest.mark.parametrize("name", ["linear:1", "linear:all", "mlp:8", "mlp:8x32", "mlp:allx4"])
+def test_an_untrained_model(name):
+    source = resolve(name)
+    assert (source.name, source.family, source.path) == (name, "tabular", None)
+    assert source.short_name == name.replace(":", "-")
+    assert source.digest == digest_of(name) != resolve("linear:2").digest
+    assert (source.parameters, source.pretraining_flops) == (0, 0.0)
+    assert source.flops > 0
+    assert source.skills == {"hint"}
+    assert source.skills < SKILLS.keys()
 
 
 def test_a_file_that_is_trained_again_is_read_again(tmp_path):
@@ -58,9 +80,12 @@ def test_a_file_that_is_trained_again_is_read_again(tmp_path):
         ("ladder:chess-99", "no rung 'chess-99' on the ladder; there are: chess-1, chess-2"),
         ("ladder:", "no rung '' on the ladder"),
         ("ladder:../ladder/chess-1", "no rung '../ladder/chess-1' on the ladder"),
-        ("chess-1", "no model 'chess-1'; name one as ladder:chess-1 .* or dir:PATH"),
+        ("chess-1", "no model 'chess-1'; name one as ladder:chess-1 .* dir:PATH"),
         ("hub:gpt", "no model 'hub:gpt'; name one as"),
         ("", "no model ''; name one as"),
+        ("linear", "no model 'linear'; name a tabular one linear:K or mlp:KxH"),
+        ("linear:0", "no model 'linear:0'; name a tabular one"),
+        ("linear:8x2", "no model 'linear:8x2'; name a tabular one"),
         ("dir:/nowhere/x.safetensors", "no weights at /nowhere/x.safetensors; name a .safetensors file"),
         ("dir:/", "no weights at /; name"),
     ],

@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 
 from surpass.errors import ConfigError
-from surpass.tasks.splits import assign, group_keys, subsample, unit
+from surpass.hashing import unit
+from surpass.tasks.splits import assign, group_keys, subsample
 
 SHARES = {"weak": 0.44, "student": 0.44, "validation": 0.03, "test": 0.09}
 KEYS = [f"key{number}" for number in range(20_000)]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from safetensors.torch import load_file
+import torch
 
+from reference.bench import Bench, same_state, state_of, table_of
 from reference.studies import CHESS
-from surpass.artifact import Artifact
-from surpass.errors import DataError
+from surpass import labels as lb
+from surpass.errors import DataError, Stopped
 from surpass.labels import label_table, rows, truth_labels
+from surpass.models.families import load_model
 from surpass.models.moves import MoveChoice
 from surpass.models.sources import resolve
-from surpass.stages import TRUTH, Context, Examples, Fit, Label, Stage
+from surpass.stages import TRUTH, Examples, Fit, Label, Truth
+from surpass.tasks.planted import PlantedTask
 from surpass.train import loop
 from surpass.train.recipe import Recipe
+from surpass.train.run import Inputs
 
 MODEL = "ladder:chess-1"
 EXAMPLES = Examples(task=CHESS, part="validation", size=24, seed=0)
@@ -27,26 +33,9 @@ ON_TRUTH = Fit(model=MODEL, examples=EXAMPLES, labels=TRUTH, recipe=RECIPE, seed
 LABELS = Label(source=MODEL, examples=EXAMPLES)
 
 
-@dataclass
-class Bench:
-    """Runs stages in folders, without store or engine."""
-
-    root: Path
-
-    def folder(self, stage: Stage) -> Path:
-        return self.root / stage.id
-
-    def find(self, stage: Stage) -> Artifact:
-        folder = self.folder(stage)
-        return Artifact(stage.kind, stage.id, folder, {"files": {path.name: {} for path in folder.iterdir()}})
-
-    def run(self, stage: Stage, **settings: object) -> Artifact:
-        self.folder(stage).mkdir()
-        (self.root / "work" / stage.id).mkdir(parents=True)
-        self.said = stage.run(
-            Context(find=self.find, out=self.folder(stage), work=self.root / "work" / stage.id, **settings)  # type: ignore[arg-type]
-        )
-        return self.find(stage)
+PLANTED = Examples(task=PlantedTask(num_classes=3, num_features=8), part="student", size=40, seed=0)
+TAUGHT = Truth(examples=PLANTED)
+SMALL = Fit(model="mlp:8x4", examples=PLANTED, labels=TAUGHT, recipe=RECIPE, seed=1)
 
 
 @pytest.fixture
@@ -56,8 +45,12 @@ def bench(tmp_path: Path) -> Bench:
     return bench
 
 
-def weights(artifact: Artifact) -> dict[str, object]:
-    return {name: value.tolist() for name, value in load_file(artifact.file("model.safetensors")).items()}
+@pytest.fixture
+def small(tmp_path: Path) -> Bench:
+    """With planted examples, and their truth as labels."""
+    bench = Bench(tmp_path)
+    bench.run_all(TAUGHT)
+    return bench
 
 
 def test_a_fit_on_truth_is_the_loop_on_truth(bench):
@@ -67,20 +60,21 @@ def test_a_fit_on_truth_is_the_loop_on_truth(bench):
     inputs, truth = (
         pq.read_table(bench.folder(EXAMPLES) / f"{name}.parquet") for name in ("inputs", "truth")
     )
-    model = MoveChoice.load(resolve(MODEL).path)
+    model = MoveChoice.load(resolve(MODEL))
     encoded = model.encode(inputs)
-    labels = rows(truth_labels(truth, encoded.num_candidates_N.tolist()))
+    probs = rows(truth_labels(truth, encoded.num_candidates_N.tolist()))
+    labels = loop.Labels(probs, np.ones(24, np.float32))
     losses = loop.fit(model, encoded, labels, loss="xent", recipe=RECIPE, seed=1)
     assert pq.read_table(fitted.file("curve.parquet"))["loss"].to_pylist() == losses.tolist()
     assert bench.said["last_loss"] == losses[-1]
-    assert weights(fitted) == {name: value.tolist() for name, value in model.state_dict().items()}
+    assert same_state(state_of(fitted), model.state_dict())
 
 
 def test_zero_shot_labels_are_the_pretrained_models(bench):
     table = pq.read_table(bench.run(LABELS).file("labels.parquet"))
     inputs = pq.read_table(bench.folder(EXAMPLES) / "inputs.parquet")
     assert table["id"].to_pylist() == inputs["id"].to_pylist()
-    model = MoveChoice.load(resolve(MODEL).path)
+    model = MoveChoice.load(resolve(MODEL))
     encoded = model.encode(inputs)
     for row, probs in zip(rows(table), loop.label(model, encoded, encoded.num_candidates_N), strict=True):
         np.testing.assert_array_equal(row, probs)
@@ -99,17 +93,15 @@ def test_labels_of_a_fit_are_the_fitted_models(bench):
 def test_labels_are_joined_by_id_and_truth_is_never_opened(bench):
     student = replace(ON_TRUTH, labels=LABELS)
     table = pq.read_table(bench.run(LABELS).file("labels.parquet"))
-    first = weights(bench.run(student))
+    first = state_of(bench.run(student))
     other = replace(LABELS, examples=replace(EXAMPLES, seed=99))  # anything with another id
-    bench.folder(other).mkdir()
-    pq.write_table(table.take(np.arange(24)[::-1]), bench.folder(other) / "labels.parquet")
+    bench.put(other, table.take(np.arange(24)[::-1]))
     (bench.folder(EXAMPLES) / "truth.parquet").unlink()
-    assert weights(bench.run(replace(student, labels=other))) == first
+    assert same_state(state_of(bench.run(replace(student, labels=other))), first)
 
 
 def test_labels_of_other_examples_are_refused(bench):
-    bench.folder(LABELS).mkdir()
-    pq.write_table(label_table(["x"], [np.ones(1, np.float32)]), bench.folder(LABELS) / "labels.parquet")
+    bench.put(LABELS, label_table(["x"], [np.ones(1, np.float32)]))
     with pytest.raises(DataError, match="labels for examples that are not here: 'x'"):
         bench.run(replace(ON_TRUTH, labels=LABELS))
 
@@ -121,13 +113,158 @@ def test_a_training_that_diverges_says_so(bench):
     assert list(bench.folder(wild).iterdir()) == []
 
 
-def test_micro_batches_change_rounding_only(bench):
-    whole = bench.run(ON_TRUTH)
+@pytest.mark.parametrize("loss", ["xent", "elr"])
+def test_micro_batches_change_rounding_only(bench, loss):
+    fit = replace(ON_TRUTH, loss=loss)
+    whole = bench.run(fit)
     other = Bench(bench.root / "other")
     other.root.mkdir()
     other.run(EXAMPLES)
     curves = [
-        pq.read_table(artifact.file("curve.parquet"))["loss"].to_numpy()
-        for artifact in (whole, other.run(ON_TRUTH, micro_batch=3))
+        table_of(artifact, "curve")["loss"].to_numpy() for artifact in (whole, other.run(fit, micro_batch=3))
     ]
     np.testing.assert_allclose(curves[0], curves[1], atol=2e-4)
+
+
+class TestSomeLabels:
+    """Of examples that a rule has left without a label, a fit knows nothing."""
+
+    @pytest.mark.parametrize(
+        "kept", [[7], [0, 39], [38, 3, 20, 4, 5, 6, 11], list(range(39)), list(range(40))]
+    )
+    def test_a_fit_on_exactly_those(self, small, kept):
+        fewer = replace(TAUGHT, examples=replace(PLANTED, seed=99))  # anything with another id
+        small.put(fewer, table_of(small.find(TAUGHT)).take(kept))
+        fitted = small.run(replace(SMALL, labels=fewer))
+        assert small.said["num_examples"] == len(kept)
+        assert small.said["num_steps"] == RECIPE.num_steps(len(kept))
+        alone = replace(PLANTED, seed=98)
+        small.folder(alone).mkdir()
+        for name in ("inputs", "truth"):
+            table = table_of(small.find(PLANTED), name).take(sorted(kept))
+            pq.write_table(table, small.folder(alone) / f"{name}.parquet")
+        expected = small.run(replace(SMALL, examples=alone, labels=TRUTH))
+        assert same_state(state_of(fitted), state_of(expected))
+        assert table_of(fitted, "curve").equals(table_of(expected, "curve"))
+
+    def test_no_label_at_all(self, small):
+        small.put(LABELS, lb.SCHEMA.empty_table())
+        with pytest.raises(DataError, match="no example has a label left; let the rule keep more of them"):
+            small.run(replace(SMALL, labels=LABELS))
+
+    def test_weights_are_read_with_the_labels(self, small):
+        table = table_of(small.find(TAUGHT))
+        weight_N = np.linspace(0, 2, 40, dtype=np.float32)
+        small.put(
+            LABELS, label_table(table["id"].to_pylist(), rows(table), weight_N).take(np.arange(40)[::-1])
+        )
+        fitted = small.run(replace(SMALL, labels=LABELS))
+        inputs = Inputs.read(small.find(PLANTED))
+        torch.manual_seed(1 + 2**32)
+        model = load_model(resolve("mlp:8x4"), inputs.table)
+        labels = loop.Labels(rows(table), weight_N)
+        loop.fit(model, model.encode(inputs.table), labels, loss="xent", recipe=RECIPE, seed=1)
+        assert same_state(state_of(fitted), model.state_dict())
+        assert not same_state(state_of(fitted), state_of(small.run(SMALL)))
+
+    @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, None])
+    def test_a_bad_weight_is_refused(self, small, weight):
+        table = table_of(small.find(TAUGHT))
+        column = pa.array([weight] + [1.0] * 39, pa.float32())
+        small.put(LABELS, table.append_column("weight", column))
+        with pytest.raises(DataError, match=r"weight of 'student-0-0' is .*; it must be at least 0"):
+            small.run(replace(SMALL, labels=LABELS))
+
+
+class TestSettings:
+    def test_start_goes_on_from_another_fit(self, small):
+        first = replace(SMALL, seed=5)
+        begun = state_of(small.run(first))
+        fitted = state_of(small.run(replace(SMALL, start=first)))
+        assert not same_state(fitted, begun)
+        still = Recipe(epochs=1, batch_size=8, learning_rate=1e-12)
+        there = state_of(small.run(replace(SMALL, start=first, recipe=still)))
+        for name, value in begun.items():
+            torch.testing.assert_close(there[name], value, atol=1e-9, rtol=1e-6)
+        assert not same_state(fitted, state_of(small.run(SMALL)))
+
+    def test_start_decides_all_that_the_seed_would_have_drawn(self, small):
+        """A whole-batch step has no order: two seeds that begin alike end alike."""
+        first = replace(SMALL, seed=5)
+        small.run(first)
+        recipe = Recipe(epochs=3, batch_size=40, learning_rate=1e-3)
+        one, two = (
+            state_of(small.run(replace(SMALL, start=first, recipe=recipe, seed=seed))) for seed in (1, 2)
+        )
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, atol=1e-5, rtol=0)
+
+    def test_the_seed_draws_new_weights(self, small):
+        one, two = (state_of(small.run(replace(SMALL, seed=seed))) for seed in (1, 2))
+        assert (one["body.weight"] - two["body.weight"]).abs().max() > 0.01
+
+    @pytest.mark.parametrize("adapter", ["full", "head", "lora(rank=2)"])
+    def test_adapters_leave_a_model_of_its_own_shape(self, bench, adapter):
+        fitted = state_of(bench.run(replace(ON_TRUTH, adapter=adapter, snapshots=2)))
+        pretrained = MoveChoice.load(resolve(MODEL)).state_dict()
+        assert {name: value.shape for name, value in fitted.items()} == {
+            name: value.shape for name, value in pretrained.items()
+        }
+        moved = {
+            name.split(".")[1] for name, value in fitted.items() if not torch.equal(value, pretrained[name])
+        }
+        heads = {"origin", "target"}
+        assert (
+            moved - {"underpromotion"}
+            == {
+                "full": heads | {"stem", "blocks", "square_bias"},
+                "head": heads,
+                "lora(rank=2)": heads | {"stem", "blocks"},
+            }[adapter]
+        )
+
+    def test_ema_is_what_stays(self, small):
+        plain, average = small.run(SMALL), small.run(replace(SMALL, ema=0.5))
+        assert table_of(plain, "curve").equals(table_of(average, "curve"))
+        assert not same_state(state_of(plain), state_of(average))
+
+
+class TestSnapshots:
+    @pytest.mark.parametrize(
+        ("adapter", "ema"), [("full", 0.0), ("head", 0.0), ("lora", 0.0), ("full", 0.5), ("lora", 0.5)]
+    )
+    def test_the_last_is_the_model_and_they_disturb_nothing(self, small, adapter, ema):
+        fit = replace(SMALL, adapter=adapter, ema=ema)
+        fitted = small.run(replace(fit, snapshots=3))
+        names = {path.name for path in fitted.path.iterdir()}
+        assert names == {f"snapshot-0{n}.safetensors" for n in (1, 2, 3)} | {
+            "model.safetensors",
+            "curve.parquet",
+        }
+        assert same_state(state_of(fitted, "snapshot-03"), state_of(fitted))
+        assert not same_state(state_of(fitted, "snapshot-02"), state_of(fitted))
+        assert same_state(state_of(fitted), state_of(small.run(fit)))
+
+    @pytest.mark.parametrize("snapshots", [9, 10, 11, 100])
+    def test_more_than_there_are_steps(self, small, snapshots):
+        fitted = small.run(replace(SMALL, snapshots=snapshots))
+        assert small.said["num_steps"] == 10
+        shown = [state_of(fitted, f"snapshot-{number:02}") for number in range(1, snapshots + 1)]
+        assert len({state["head.bias"][0].item() for state in shown}) == min(10, snapshots)
+        assert same_state(shown[-1], state_of(fitted))
+
+    @pytest.mark.parametrize("adapter", ["full", "lora"])
+    @pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"loss": "elr"}])
+    def test_stopped_and_resumed_gives_the_same_bytes(self, small, adapter, settings):
+        fit = replace(SMALL, adapter=adapter, snapshots=4, **settings)
+        undisturbed = Bench(small.root / "other")
+        undisturbed.root.mkdir()
+        undisturbed.run_all(fit)
+        for _ in range(4):
+            asked = count(1)
+            with pytest.raises(Stopped):
+                small.run(fit, stop=lambda asked=asked: next(asked) == 2)
+            assert list(small.folder(fit).iterdir()) == []
+        small.run(fit)
+        for path in undisturbed.folder(fit).iterdir():
+            assert path.read_bytes() == (small.folder(fit) / path.name).read_bytes(), path.name

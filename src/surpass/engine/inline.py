@@ -160,7 +160,8 @@ def manifest_of(stage: Stage) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of what computes."""
-    names = ("surpass", "torch", "numpy", "pyarrow", "safetensors", "chess")
+    names = ["surpass", "torch", "numpy", "pyarrow", "safetensors", "chess"]
+    names += [name for name in ("scipy", "cleanlab", "transformers") if name in sys.modules]
     return {"python": platform.python_version(), "platform": sys.platform} | {
         name: version(name) for name in names
     }

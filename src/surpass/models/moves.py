@@ -6,7 +6,6 @@ Shape suffixes: N examples, C candidates (the longest row of the batch), B packe
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -18,13 +17,21 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from surpass.boards import PACKED_BYTES
+from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig
+from surpass.models.sources import ModelSource
+
+_DECODED_AT_ONCE = 256
 
 
 class MoveExamples(NamedTuple):
-    """Positions and their candidates: those of row i are `candidates[ends[i - 1] : ends[i]]`."""
+    """Positions and their candidates: those of row i are `candidates[ends[i - 1] : ends[i]]`.
 
-    boards_NB: npt.NDArray[np.uint8]
+    The planes that a policy sees are made once, as a fit comes by each position many times: float16
+    (N, 8, 8, P), which holds their halves and quarters exactly, 4 kB a position.
+    """
+
+    planes_NRFP: Tensor
     candidates: npt.NDArray[np.int64]
     ends_N: npt.NDArray[np.int64]
 
@@ -42,12 +49,13 @@ class MoveChoice(nn.Module):
         self.policy = policy
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """The pretrained policy of a weights file."""
-        with safe_open(path, "pt") as file:
+    def load(cls, source: ModelSource, inputs: pa.Table | None = None) -> Self:
+        """The pretrained policy of a weights file, whatever the inputs."""
+        assert source.path is not None
+        with safe_open(source.path, "pt") as file:
             card = json.loads(file.metadata()["card"])
         policy = Policy(PolicyConfig(**card["config"]))
-        policy.load_state_dict(load_file(path))
+        policy.load_state_dict(load_file(source.path))
         return cls(policy)
 
     @staticmethod
@@ -61,7 +69,7 @@ class MoveChoice(nn.Module):
         offsets = candidates.offsets.to_numpy().astype(np.int64)
         values = candidates.values.to_numpy().astype(np.int64)
         return MoveExamples(
-            boards_NB.reshape(-1, PACKED_BYTES),
+            planes_of(torch.from_numpy(boards_NB.reshape(-1, PACKED_BYTES).copy())),
             values[offsets[0] : offsets[-1]],
             offsets[1:] - offsets[0],
         )
@@ -69,10 +77,35 @@ class MoveChoice(nn.Module):
     def forward(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the candidates of some examples, float32 (N, C); -inf behind the last candidate."""
         moves_NC = padded(examples.candidates, examples.ends_N, rows)
-        logits_NM = self.policy(torch.from_numpy(examples.boards_NB[rows]))
+        logits_NM = self.policy.head(self.policy.trunk(chosen_planes(examples, rows)))
         chosen_NC = torch.from_numpy(moves_NC)
         logits_NC: Tensor = logits_NM.gather(1, chosen_NC.clamp(min=0))
         return logits_NC.masked_fill(chosen_NC < 0, -torch.inf)
+
+    def embed(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
+        """The trunk's features, averaged over the squares, float32 (N, D)."""
+        return self.policy.trunk(chosen_planes(examples, rows)).mean(dim=(2, 3))
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The bilinear form that turns features of squares into moves."""
+        policy = self.policy
+        heads = (policy.origin, policy.target, policy.underpromotion)
+        return [parameter for layer in heads for parameter in layer.parameters()]
+
+
+def planes_of(boards_NB: Tensor) -> Tensor:
+    """What a policy sees of packed positions, float16 (N, 8, 8, P)."""
+    planes_NRFP = torch.empty(len(boards_NB), 8, 8, NUM_PLANES, dtype=torch.float16)
+    for start in range(0, len(boards_NB), _DECODED_AT_ONCE):
+        position = decode(boards_NB[start : start + _DECODED_AT_ONCE])
+        planes = input_planes(position, attacks(position))
+        planes_NRFP[start : start + len(planes)] = planes.permute(0, 2, 3, 1)
+    return planes_NRFP
+
+
+def chosen_planes(examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
+    """Planes of some examples as `input_planes` gives them, float32 (N, P, 8, 8), channels last."""
+    return examples.planes_NRFP[torch.from_numpy(rows)].float().permute(0, 3, 1, 2)
 
 
 def padded(

@@ -87,11 +87,18 @@ class Policy(nn.Module):
 
     def score(self, position: Position, attacks_NSS: Tensor) -> Tensor:
         """The same for decoded positions whose attacks are known."""
-        x = input_planes(position, attacks_NSS)
-        x = torch.relu_(self.stem_norm(self.stem(x)) + self.square_bias)
+        return self.head(self.trunk(input_planes(position, attacks_NSS)))
+
+    def trunk(self, planes: Tensor) -> Tensor:
+        """Features of every square below the head, float32 (N, C, 8, 8), of `input_planes`."""
+        x = torch.relu_(self.stem_norm(self.stem(planes)) + self.square_bias)
         for block in self.blocks:
             x = block(x)
-        squares_NSC = x.permute(0, 2, 3, 1).flatten(1, 2)
+        return x
+
+    def head(self, trunk: Tensor) -> Tensor:
+        """Logits of all move numbers, float32 (N, 4168), of the trunk's features."""
+        squares_NSC = trunk.permute(0, 2, 3, 1).flatten(1, 2)
         origin = self.origin(squares_NSC) * self.config.key_dim**-0.5
         moves_NSS = origin @ self.target(squares_NSC).transpose(1, 2)
         under = self.underpromotion(squares_NSC[:, 48:56]).unflatten(2, (len(UNDERPROMOTIONS), _STEPS))

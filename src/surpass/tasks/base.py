@@ -21,7 +21,10 @@ class ExampleTables(NamedTuple):
 
 
 class Task(Protocol):
-    """A source of examples with known answers, cut into parts that share nothing."""
+    """A source of examples with known answers, cut into parts that share nothing.
+
+    A task whose students stop early by default, as in the paper, also has `stops_early = True`.
+    """
 
     @property
     def name(self) -> str:
@@ -31,6 +34,21 @@ class Task(Protocol):
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts: the supervisor's, the student's, for choosing, for the result."""
+        ...
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes all examples share; None where each has candidates of its own."""
+        ...
+
+    @property
+    def families(self) -> frozenset[str]:
+        """The families of models that can read its examples."""
+        ...
+
+    @property
+    def difficulty(self) -> str | None:
+        """The column of `inputs` that is larger for harder examples, if there is one."""
         ...
 
     def digests(self) -> dict[str, str]:

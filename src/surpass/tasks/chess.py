@@ -67,6 +67,20 @@ class ChessTask:
         """Names of the parts; `PROPORTIONS` holds their sizes."""
         return tuple(PROPORTIONS)
 
+    @property
+    def num_classes(self) -> None:
+        """None: the candidates are the legal moves of each position."""
+
+    @property
+    def families(self) -> frozenset[str]:
+        """Chess policies."""
+        return frozenset({"policy"})
+
+    @property
+    def difficulty(self) -> str:
+        """Puzzles are rated by those who tried them."""
+        return "rating"
+
     def digests(self) -> dict[str, str]:
         """The sha256 of the puzzle file."""
         return {"puzzles": puzzles_digest() if self.puzzles is None else puzzles_digest(Path(self.puzzles))}

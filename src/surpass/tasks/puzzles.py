@@ -27,8 +27,8 @@ import pyarrow.parquet as pq
 
 from surpass.boards import PACKED_BYTES, pack_board, parse_fen
 from surpass.errors import ConfigError, DataError
+from surpass.hashing import unit
 from surpass.identity import remembered_digest
-from surpass.tasks.splits import unit
 
 SHIPPED = Path(__file__).parent.parent / "assets" / "puzzles.parquet"
 SCHEMA = pa.schema(

@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from itertools import accumulate
 
 import pyarrow as pa
 
 from surpass.errors import ConfigError
-
-
-def unit(key: str, *, seed: int, purpose: str) -> float:
-    """A number in [0, 1), uniform over keys; independent for every seed and purpose."""
-    digest = sha256(f"{purpose}/{seed}/{key}".encode()).digest()
-    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+from surpass.hashing import unit
 
 
 def assign(keys: Sequence[str], proportions: Mapping[str, float], seed: int) -> list[str]:

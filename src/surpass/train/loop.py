@@ -2,18 +2,19 @@
 
 Whatever the loss, a step is: targets for the whole batch without gradient, then the soft
 cross-entropy towards them in micro-batches. Only memory depends on the size of the micro-batches.
+(The few losses without targets are sums over examples, and so are cut in pieces too.)
 
-Shape suffixes: N examples, C candidates.
+Shape suffixes: N examples, C candidates, D features.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,20 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from surpass.errors import DataError, Stopped
-from surpass.losses import NEEDS_LOGITS, Target, find_loss, soft_cross_entropy
+from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
 from surpass.train.checkpoint import load_checkpoint, save_checkpoint
 from surpass.train.recipe import Recipe
+from surpass.train.weights import Average
 
 Rows = npt.NDArray[np.int64]
 LABEL_BATCH = 256
-
-
-class ChoiceModel(Protocol):
-    """A module that scores the candidates of examples it has encoded."""
-
-    def __call__(self, examples: Any, rows: Rows) -> Tensor:
-        """Logits (N, C) of these rows, -inf where a row has no such candidate."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,8 @@ class Running:
         micro_batch: Examples per forward pass at most; None for the whole batch.
         report: Called with the share of steps done, in [0, 1].
         stop: Asked after each step; True saves a checkpoint and raises `Stopped`.
+        snapshots: How often the model is shown on its way, evenly spaced over the steps, last at the end.
+        snapshot: Called with the number of the snapshot, from 1, when the model stands there.
     """
 
     checkpoint: Path | None = None
@@ -54,6 +50,8 @@ class Running:
     micro_batch: int | None = None
     report: Callable[[float], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
+    snapshots: int = 0
+    snapshot: Callable[[int], None] = lambda _: None
 
 
 def padded_probs(probs: Sequence[npt.NDArray[np.float32]], rows: Rows) -> Tensor:
@@ -79,67 +77,93 @@ def _seed_of(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
 
 
+class Batch(NamedTuple):
+    """Labels of the examples of one step, and what the loss keeps of each.
+
+    `labels_NC` float32, zero behind the last candidate; `weight_N` float32; `memory_NC` as the labels, or
+    None where the loss has no memory.
+    """
+
+    rows: Rows
+    labels_NC: Tensor
+    weight_N: Tensor
+    memory_NC: Tensor | None
+
+    def part(self, part: slice, width: int) -> Batch:
+        """Some of its examples; the memory is shared, so that what is written into it stays."""
+        memory_NC = None if self.memory_NC is None else self.memory_NC[part, :width]
+        return Batch(self.rows[part], self.labels_NC[part, :width], self.weight_N[part], memory_NC)
+
+
 def accumulate_gradient(
-    model: ChoiceModel,
-    examples: Any,
-    rows: Rows,
-    labels_NC: Tensor,
-    loss: str,
-    progress: float,
-    micro_batch: int | None,
+    model: Any, examples: Any, batch: Batch, loss: Loss, progress: float, micro_batch: int | None
 ) -> Tensor:
     """Add the gradient of the batch's mean loss, and return that loss (nats, no gradient)."""
-    make_target = find_loss(loss)
-    size = micro_batch or len(rows)
-    parts = [slice(start, start + size) for start in range(0, len(rows), size)]
-    if len(parts) == 1:
-        logits_NC = model(examples, rows)
+    num_examples = len(batch.rows)
+    size = micro_batch or num_examples
+    parts = [slice(start, start + size) for start in range(0, num_examples, size)]
+    target: Target | None = None
+    if len(parts) > 1 and not loss.per_example:
         with torch.no_grad():
-            target = make_target(logits_NC.detach(), labels_NC, progress)
-        mean = soft_cross_entropy(logits_NC, target).sum() / len(rows)
-        mean.backward()  # type: ignore[no-untyped-call]
-        return mean.detach()
-    with torch.no_grad():
-        logits = _whole(model, examples, rows, parts, labels_NC) if loss in NEEDS_LOGITS else labels_NC
-        target = make_target(logits, labels_NC, progress)
+            logits = batch.labels_NC if loss.labels_only else _whole(model, examples, batch, parts)
+            target = loss.function(logits, batch.labels_NC, progress)
     total = torch.zeros(())
     for part in parts:
-        logits_NC = model(examples, rows[part])
-        width = logits_NC.shape[1]
-        here = Target(target.target_NC[part, :width], target.weight_N[part])
-        mean = soft_cross_entropy(logits_NC, here).sum() / len(rows)
-        mean.backward()  # type: ignore[no-untyped-call]
+        logits_NC = model(examples, batch.rows[part])
+        here = batch.part(part, logits_NC.shape[1])
+        if loss.per_example:
+            memory = {"memory_NC": here.memory_NC} if loss.memory else {}
+            losses_N = loss.function(logits_NC, here.labels_NC, progress, **memory)
+        else:
+            if target is None:
+                with torch.no_grad():
+                    goal: Target = loss.function(logits_NC.detach(), here.labels_NC, progress)
+            else:
+                goal = Target(target.target_NC[part, : logits_NC.shape[1]], target.weight_N[part])
+            losses_N = soft_cross_entropy(logits_NC, goal)
+        mean = (losses_N * here.weight_N).sum() / num_examples
+        mean.backward()
         total += mean.detach()
     return total
 
 
-def _whole(model: ChoiceModel, examples: Any, rows: Rows, parts: Sequence[slice], like_NC: Tensor) -> Tensor:
-    logits_NC = torch.full_like(like_NC, -torch.inf)
+def _whole(model: Any, examples: Any, batch: Batch, parts: Sequence[slice]) -> Tensor:
+    logits_NC = torch.full_like(batch.labels_NC, -torch.inf)
     for part in parts:
-        some = model(examples, rows[part])
+        some = model(examples, batch.rows[part])
         logits_NC[part, : some.shape[1]] = some
     return logits_NC
+
+
+class Labels(NamedTuple):
+    """What a fit learns: probabilities over the candidates of each example, and weights, (N,)."""
+
+    probs: Sequence[npt.NDArray[np.float32]]
+    weight_N: npt.NDArray[np.float32]
 
 
 def fit(
     model: nn.Module,
     examples: Any,
-    labels: Sequence[npt.NDArray[np.float32]],
+    labels: Labels,
     *,
     loss: str,
     recipe: Recipe,
     seed: int,
+    ema: float = 0.0,
     running: Running = Running(),
 ) -> Tensor:
-    """Fine-tune a model in place on labels.
+    """Fine-tune a model in place on labels; parameters that want no gradient stay as they are.
 
     Args:
         model: A `ChoiceModel`.
         examples: What the model's `encode` gave.
-        labels: Probabilities over the candidates of each example, row for row.
-        loss: A key of `LOSSES`.
+        labels: Labels of the examples, row for row.
+        loss: A name in `LOSSES`, with its settings.
         recipe: The settings.
         seed: Order of the examples, and whatever else is random.
+        ema: Decay of the average of the weights that the model has at the end and in snapshots; 0 for
+            the last weights.
         running: How to carry it out.
 
     Returns:
@@ -149,40 +173,84 @@ def fit(
         ConfigError: There is no such loss.
         Stopped: `running.stop` said so.
     """
-    find_loss(loss)
-    num_steps = recipe.num_steps(len(labels))
+    found = find_loss(loss)
+    num_steps = recipe.num_steps(len(labels.probs))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
-    losses, start = torch.zeros(num_steps), 0
-    if running.checkpoint is not None and running.checkpoint.exists():
-        with suppress(DataError):  # a damaged one costs time, nothing else
-            position, extra = load_checkpoint(running.checkpoint, model, optimizer)
-            start, losses = int(position["step"]), extra["losses"]
+    kept = {"losses": torch.zeros(num_steps)}
+    if found.memory:
+        kept["memory"] = torch.zeros(len(labels.probs), max(map(len, labels.probs)))
+    average = Average(trained, ema) if ema else None
+    start = _resumed(running.checkpoint, model, optimizer, kept, average)
     model.train()
     saved = time.monotonic()
-    for step, rows in enumerate(batches(len(labels), recipe, seed, start), start):
-        torch.manual_seed(_seed_of(seed, step))
+    for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start), start):
+        # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
+        torch.default_generator.manual_seed(_seed_of(seed, step))
         optimizer.param_groups[0]["lr"] = recipe.rate(step, num_steps)
         optimizer.zero_grad(set_to_none=True)
-        losses[step] = accumulate_gradient(
-            model, examples, rows, padded_probs(labels, rows), loss, step / num_steps, running.micro_batch
+        batch = _batch(labels, rows, kept.get("memory"))
+        kept["losses"][step] = accumulate_gradient(
+            model, examples, batch, found, step / num_steps, running.micro_batch
         )
+        if batch.memory_NC is not None:
+            kept["memory"][rows, : batch.memory_NC.shape[1]] = batch.memory_NC
         optimizer.step()
+        if average is not None:
+            average.update(step)
+        for number, after in enumerate(snapshot_steps(num_steps, running.snapshots), 1):
+            if after == step + 1:
+                with nullcontext() if average is None else average.in_place():
+                    running.snapshot(number)
         running.report((step + 1) / num_steps)
         stop = running.stop()
         due = time.monotonic() - saved > running.checkpoint_seconds
         if running.checkpoint is not None and (due or stop):
-            save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, {"losses": losses})
+            extra = kept | (average.state() if average is not None else {})
+            save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, extra)
             saved = time.monotonic()
         if stop:
             raise Stopped("stopped; run the same command again to go on from here")
-    return losses
+    if average is not None:
+        average.apply()
+    return kept["losses"]
+
+
+def snapshot_steps(num_steps: int, snapshots: int) -> list[int]:
+    """After how many steps each snapshot is taken; where there are fewer steps, some after the same."""
+    return [-(-number * num_steps // snapshots) for number in range(1, snapshots + 1)]
+
+
+def _batch(labels: Labels, rows: Rows, memory: Tensor | None) -> Batch:
+    labels_NC = padded_probs(labels.probs, rows)
+    memory_NC = None if memory is None else memory[torch.from_numpy(rows), : labels_NC.shape[1]]
+    return Batch(rows, labels_NC, torch.from_numpy(labels.weight_N[rows]), memory_NC)
+
+
+def _resumed(
+    checkpoint: Path | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    kept: dict[str, Tensor],
+    average: Average | None,
+) -> int:
+    """Restore what an interrupted run has left, and return the step to go on with."""
+    if checkpoint is None or not checkpoint.exists():
+        return 0
+    with suppress(DataError):  # a damaged one costs time, nothing else
+        position, extra = load_checkpoint(checkpoint, model, optimizer)
+        kept.update({name: extra[name] for name in kept})
+        if average is not None:
+            average.load(extra)
+        return int(position["step"])
+    return 0
 
 
 @torch.no_grad()
 def label(
-    model: nn.Module,
+    model: Any,
     examples: Any,
     num_candidates: Sequence[int],
     *,
@@ -191,11 +259,33 @@ def label(
 ) -> list[npt.NDArray[np.float32]]:
     """Probabilities over the candidates of each example, in order; each sums to 1."""
     model.eval()
-    size = min(LABEL_BATCH, micro_batch or LABEL_BATCH)
     probs: list[npt.NDArray[np.float32]] = []
-    for start in range(0, len(num_candidates), size):
-        rows = np.arange(start, min(start + size, len(num_candidates)))
+    for rows in _in_order(len(num_candidates), micro_batch):
         probs_NC = torch.softmax(model(examples, rows), dim=1).numpy()
         probs += [row[: num_candidates[place]] for place, row in zip(rows.tolist(), probs_NC, strict=True)]
         report(len(probs) / len(num_candidates))
     return probs
+
+
+@torch.no_grad()
+def embed(
+    model: Any,
+    examples: Any,
+    num_examples: int,
+    *,
+    micro_batch: int | None = None,
+    report: Callable[[float], None] = lambda _: None,
+) -> Tensor:
+    """The hidden state below the head of each example, in order, float32 (N, D)."""
+    model.eval()
+    parts = []
+    for rows in _in_order(num_examples, micro_batch):
+        parts.append(model.embed(examples, rows))
+        report((int(rows[-1]) + 1) / num_examples)
+    return torch.cat(parts)
+
+
+def _in_order(num_examples: int, micro_batch: int | None) -> Iterator[Rows]:
+    size = min(LABEL_BATCH, micro_batch or LABEL_BATCH)
+    for start in range(0, num_examples, size):
+        yield np.arange(start, min(start + size, num_examples))

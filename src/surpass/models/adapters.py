@@ -1,0 +1,83 @@
+"""What of a model is trained: everything, the head alone, or low-rank changes.
+
+Adapters are named by a text, such as `lora(rank=4)`; checking a name imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from surpass.calls import find, settings_of
+from surpass.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def full(model: nn.Module) -> None:
+    """Train everything."""
+
+
+def head(model: nn.Module) -> None:
+    """Train the head alone, below it nothing moves: a linear probe (Burns et al. 2023, appendix D.2)."""
+    model.requires_grad_(False)
+    for parameter in model.head_parameters():  # type: ignore[operator]
+        parameter.requires_grad_(True)
+
+
+def lora(model: nn.Module, *, rank: int = 8, alpha: float = 16.0) -> None:
+    """Train the head, and below it a change of low rank to each weight (Hu et al. 2022).
+
+    The weight of a layer is W + alpha / rank x B A, with B zero at first. Convolutions count as
+    matrices of their output channels. Biases stay as they are.
+
+    Args:
+        model: Changed in place until `settle`.
+        rank: Rank of each change.
+        alpha: Scale of each change, before division by the rank.
+
+    Raises:
+        ConfigError: A value makes no sense.
+    """
+    from surpass.models.low_rank import add_low_rank
+
+    _require_shape(rank, alpha)
+    head(model)
+    add_low_rank(model, rank, alpha)
+
+
+def _require_shape(rank: object, alpha: object) -> None:
+    if type(rank) is not int or rank < 1:
+        raise ConfigError(f"lora(rank={rank!r}): rank must be a whole number of at least 1")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
+        raise ConfigError(f"lora(alpha={alpha!r}): alpha must be a number above 0 and finite")
+
+
+ADAPTERS: dict[str, Callable[..., None]] = {
+    "full": full,
+    "head": head,
+    "lora": lora,
+}
+
+
+def find_adapter(text: str) -> partial[Any]:
+    """The adapter that a text names.
+
+    Raises:
+        ConfigError: There is none, it has no such setting, or a setting makes no sense.
+    """
+    adapter = find(text, ADAPTERS, "adapter")
+    if adapter.func is lora:
+        _require_shape(**(settings_of(lora) | adapter.keywords))
+    return adapter
+
+
+def settle(model: nn.Module) -> None:
+    """Make the changes of an adapter part of the weights, so that the model has its own shape again."""
+    from surpass.models.low_rank import merge_low_rank
+
+    merge_low_rank(model)
+    model.requires_grad_(True)

@@ -1,0 +1,51 @@
+"""The stages from which every experiment is composed: what each takes, its identity, what it runs."""
+
+from __future__ import annotations
+
+from surpass.stages.base import TRUTH, Context, ExampleStage, LabelStage, ModelStage, Stage
+from surpass.stages.examples import Examples, Features, Hint, Truth
+from surpass.stages.labels import Compare, Label, Relabel, Score
+from surpass.stages.language import Adapt, Prompt
+from surpass.stages.models import Blend, Fit, Stop
+
+STAGES: dict[str, type[Stage]] = {
+    stage.kind: stage
+    for stage in (
+        Examples,
+        Hint,
+        Features,
+        Truth,
+        Fit,
+        Stop,
+        Blend,
+        Adapt,
+        Prompt,
+        Label,
+        Relabel,
+        Score,
+        Compare,
+    )
+}
+
+__all__ = [
+    "STAGES",
+    "TRUTH",
+    "Adapt",
+    "Blend",
+    "Compare",
+    "Context",
+    "ExampleStage",
+    "Examples",
+    "Features",
+    "Fit",
+    "Hint",
+    "Label",
+    "LabelStage",
+    "ModelStage",
+    "Prompt",
+    "Relabel",
+    "Score",
+    "Stage",
+    "Stop",
+    "Truth",
+]

@@ -1,0 +1,228 @@
+"""Stages that give a model: fine-tuning, choosing among its snapshots, and averages of weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from surpass.calls import code_digest
+from surpass.errors import ConfigError
+from surpass.identity import execution_field, identity_field
+from surpass.losses import find_loss
+from surpass.models.adapters import find_adapter
+from surpass.models.sources import resolve
+from surpass.stages.base import TRUTH, Context, ExampleStage, LabelStage, ModelStage, Stage
+from surpass.stages.examples import Examples, Hint
+from surpass.train.recipe import Recipe
+
+_BACKWARD = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(ModelStage):
+    """A pretrained model fine-tuned on labels, or, by name, on the truth.
+
+    Files: `model.safetensors`, `curve.parquet` with the loss of each step in nats, and for each
+    snapshot `snapshot-NN.safetensors`.
+
+    Attributes:
+        model: The pretrained model.
+        examples: What it sees.
+        labels: What it learns; where they have no label for an example, it is left out.
+        loss: A name in `LOSSES`, with its settings.
+        recipe: Settings of the training.
+        seed: Order of the examples, and whatever else is random.
+        start: Begin with the weights of this model, which has the same shape, instead.
+        adapter: What is trained: a name in `ADAPTERS`, with its settings.
+        snapshots: How many states to keep, evenly spaced over the steps; the last is the end.
+        ema: Decay of the average of the weights over the steps that is kept in place of the last
+            weights; 0 for none.
+
+    Raises:
+        ConfigError: There is no such loss or adapter, or a number is out of its range.
+    """
+
+    kind: ClassVar[str] = "fit"
+    version: ClassVar[int] = 2
+    runs_in: ClassVar[str] = "surpass.train.run"
+
+    model: str = execution_field()
+    examples: Examples | Hint
+    labels: LabelStage | Literal["truth"]
+    loss: str = "xent"
+    recipe: Recipe
+    seed: int
+    start: ModelStage | None = identity_field(None, since_default=True)
+    adapter: str = identity_field("full", since_default=True)
+    snapshots: int = identity_field(0, since_default=True)
+    ema: float = identity_field(0.0, since_default=True)
+
+    def __post_init__(self) -> None:
+        find_loss(self.loss)
+        find_adapter(self.adapter)
+        if self.start is not None and not self.start.has_weights:
+            raise ConfigError(f"{self.start.kind} {self.start.label} has no weights to begin with")
+        if not 0 <= self.snapshots <= 100:
+            raise ConfigError(f"snapshots={self.snapshots} must be from 0 to 100")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema={self.ema} must be at least 0 and below 1")
+
+    @property
+    def teacher(self) -> str:
+        """Whom it learned from."""
+        return TRUTH if isinstance(self.labels, str) else self.labels.teacher
+
+    @property
+    def label(self) -> str:
+        """Model, whom it learns from, loss, seed."""
+        adapter = "" if self.adapter == "full" else f"-{self.adapter}"
+        teacher = self.teacher if self.teacher == TRUTH else f"from-{self.teacher}"
+        return f"{resolve(self.model).short_name}{adapter}-{teacher}-{self.loss}-s{self.seed}"
+
+    @property
+    def cost(self) -> float:
+        """Forward and backward passes."""
+        passes = self.recipe.epochs * (self.examples.size or 10_000)
+        return _BACKWARD * resolve(self.model).flops * passes
+
+    @property
+    def truth_of(self) -> Stage | None:
+        """Its examples, if it learns the truth."""
+        if not isinstance(self.labels, str):
+            return None
+        return self.examples.examples if isinstance(self.examples, Hint) else self.examples
+
+    def sees(self, examples: ExampleStage) -> ExampleStage:
+        """Examples in the form that it learned from."""
+        if isinstance(self.examples, Hint) and isinstance(examples, Examples):
+            return self.examples.like(examples)
+        return examples
+
+    def outside(self) -> dict[str, str]:
+        """The pretrained weights, by their bytes, and the code of a loss from outside."""
+        return {"model": resolve(self.model).digest} | code_digest(self.loss)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Fine-tune."""
+        from surpass.train.run import run_fit
+
+        return run_fit(self, context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop(ModelStage):
+    """Early stopping: the snapshot of a fit that agrees best with labels of examples it has not seen.
+
+    Files: `model.safetensors`, and `curve.parquet` with `step` and `accuracy` against the labels at
+    each snapshot; of equally good ones the first is taken. `labels` by name are the truth.
+
+    Source:
+        Burns et al. 2023, section 5.1.1 and appendix A.1.
+    """
+
+    kind: ClassVar[str] = "stop"
+    version: ClassVar[int] = 1
+    runs_in: ClassVar[str] = "surpass.train.average"
+
+    fit: Fit
+    examples: ExampleStage
+    labels: LabelStage | Literal["truth"]
+
+    def __post_init__(self) -> None:
+        if not self.fit.snapshots:
+            raise ConfigError("early stopping chooses among snapshots: fit with snapshots=10, say")
+
+    @property
+    def model(self) -> str:  # type: ignore[override]
+        """The fitted model."""
+        return self.fit.model
+
+    @property
+    def teacher(self) -> str:
+        """Whom it learned from."""
+        return self.fit.teacher
+
+    @property
+    def label(self) -> str:
+        """What is stopped, and by whom."""
+        judge = TRUTH if isinstance(self.labels, str) else self.labels.teacher
+        return f"{self.fit.label}-stopped-by-{judge}"
+
+    @property
+    def cost(self) -> float:
+        """Forward passes of each snapshot."""
+        return resolve(self.model).flops * self.fit.snapshots * (self.examples.size or 3_000)
+
+    @property
+    def truth_of(self) -> Stage | None:
+        """The examples, if the truth decides."""
+        if not isinstance(self.labels, str):
+            return None
+        return self.examples.examples if isinstance(self.examples, Hint) else self.examples
+
+    def sees(self, examples: ExampleStage) -> ExampleStage:
+        """Examples in the form that it learned from."""
+        return self.fit.sees(examples)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Compare the snapshots."""
+        from surpass.train.average import run_stop
+
+        return run_stop(self, context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend(ModelStage):
+    """A weighted mean of the weights of models of one shape, such as before and after fine-tuning.
+
+    File: `model.safetensors`.
+
+    Attributes:
+        model: The pretrained model.
+        examples: Some that the models can read.
+        fits: What it became.
+        weights: Of the pretrained model, then of each fit; they sum to 1.
+
+    Source:
+        Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT).
+    """
+
+    kind: ClassVar[str] = "blend"
+    version: ClassVar[int] = 1
+    runs_in: ClassVar[str] = "surpass.train.average"
+
+    model: str = execution_field()
+    examples: ExampleStage
+    fits: tuple[ModelStage, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(self.fits) + 1 or abs(sum(self.weights) - 1) > 1e-9:
+            raise ConfigError(
+                f"weights={self.weights} must be {len(self.fits) + 1} numbers that sum to 1: "
+                "of the pretrained model, then of each fit"
+            )
+
+    @property
+    def teacher(self) -> str:
+        """Whom it learned from."""
+        return self.fits[0].teacher
+
+    @property
+    def label(self) -> str:
+        """What is averaged."""
+        return f"{self.fits[0].label}-blend-{'-'.join(f'{weight:g}' for weight in self.weights)}"
+
+    def outside(self) -> dict[str, str]:
+        """The pretrained weights."""
+        return {"model": resolve(self.model).digest}
+
+    def sees(self, examples: ExampleStage) -> ExampleStage:
+        """Examples in the form that its first fit learned from."""
+        return self.fits[0].sees(examples)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Average."""
+        from surpass.train.average import run_blend
+
+        return run_blend(self, context)
