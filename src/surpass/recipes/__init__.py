@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from surpass.errors import ConfigError
-from surpass.recipes.chess import chess, chess_triangle
+from surpass.recipes.chess import chess, chess_bootstrap, chess_methods, chess_triangle
+from surpass.recipes.planted import planted, planted_many
 from surpass.study import Study
 
 RECIPES: dict[str, Callable[[], Study]] = {
     "chess": chess,
     "chess-triangle": chess_triangle,
+    "planted": planted,
+    "planted-many": planted_many,
+    "chess-methods": chess_methods,
+    "chess-bootstrap": chess_bootstrap,
 }
 
 

@@ -7,8 +7,9 @@ the paper's greedy ones).
 
 from __future__ import annotations
 
+from surpass.methods import method_names
 from surpass.models.sources import ladder_pairs
-from surpass.study import Study
+from surpass.study import Pair, Study
 from surpass.tasks.chess import ChessTask
 from surpass.train.recipe import Recipe
 
@@ -44,3 +45,40 @@ def chess_triangle() -> Study:
         test_mix="source",
         recipe=FINE_TUNING,
     )
+
+
+def chess_methods() -> Study:
+    """Every method on four pairs and five seeds, 1,000 puzzles each."""
+    return Study(
+        name="chess-methods",
+        task=ChessTask(),
+        pairs=_pairs("1-3", "2-3", "2-4", "1-4"),
+        methods=(*method_names(), *(f"truth_part(of={of})" for of in (2, 5, 20))),
+        seeds=(0, 1, 2, 3, 4),
+        num_train=1_000,
+        num_test=3_000,
+        train_mix="source",
+        test_mix="source",
+        recipe=FINE_TUNING,
+    )
+
+
+def chess_bootstrap() -> Study:
+    """Bootstrapping over wide gaps, with fresh puzzles at each step as in the paper and with the same."""
+    return Study(
+        name="chess-bootstrap",
+        task=ChessTask(),
+        pairs=_pairs("1-4", "1-5", "2-5"),
+        methods=("naive", "bootstrap", "bootstrap_same"),
+        seeds=(0, 1, 2, 3, 4),
+        num_train=2_000,
+        num_test=4_000,
+        train_mix="source",
+        test_mix="source",
+        recipe=FINE_TUNING,
+    )
+
+
+def _pairs(*texts: str) -> tuple[Pair, ...]:
+    rungs = [text.split("-") for text in texts]
+    return tuple((f"ladder:chess-{weak}", f"ladder:chess-{strong}") for weak, strong in rungs)

@@ -17,6 +17,8 @@ def _build(module: str, name: str, **fields: Any) -> Task:
 
 TASKS: dict[str, Callable[..., Task]] = {
     "chess": partial(_build, "surpass.tasks.chess", "ChessTask"),
+    "planted": partial(_build, "surpass.tasks.planted", "PlantedTask"),
 }
+"""Tasks that need nothing from outside. `features.FeaturesTask` needs a file: build it with its path."""
 
 __all__ = ["TASKS", "ExampleTables", "Task"]
