@@ -156,6 +156,7 @@ def run(
     from surpass.experiment import run as run_study
     from surpass.report.terminal import print_results
     from surpass.store import Store
+    from surpass.study import sharing
 
     chosen = find_study(study, overrides)
     folder = out or Path("results") / f"{chosen.name}-{chosen.id[:8]}"
@@ -182,7 +183,9 @@ def run(
         print_results(results, noun="test puzzles" if chosen.task.name == "chess" else "test examples")
     if not quiet:
         took = time.monotonic() - began
-        typer.echo(f"\n{shown[0].tally()}, {took:.1f} s; results in {folder}", err=True)
+        asked, distinct = sharing(chosen.rows())
+        saved = f"; sharing saved {asked - distinct:,} of {asked:,} fits" if asked > distinct else ""
+        typer.echo(f"\n{shown[0].tally()}, {took:.1f} s{saved}; results in {folder}", err=True)
 
 
 @app.command()
@@ -197,6 +200,22 @@ def plan(
         print_json([entry._asdict() for entry in entries])
     else:
         print_plan(entries)
+
+
+@app.command()
+def analyse(
+    study: StudyName, overrides: Overrides = None, store: StoreFolder = DEFAULT_STORE, as_json: Json = False
+) -> None:
+    """Show whose errors students make, and what weak labels are worth."""
+    from surpass.experiment import gather
+    from surpass.report.analysis import analysis, print_analysis
+
+    chosen, found = find_study(study, overrides), existing_store(store)
+    results = gather(chosen, found)
+    if as_json:
+        print_json(analysis(results, chosen, found))
+    else:
+        print_analysis(results, chosen, found)
 
 
 @app.command("list")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-from surpass import metrics
+from surpass.artifact import Artifact
 from surpass.engine.inline import Settings
 from surpass.engine.inline import run as run_inline
 from surpass.engine.progress import Display, Silent
 from surpass.errors import StoreError
 from surpass.models.sources import resolve
-from surpass.results import Results, Row
-from surpass.scoring import read_scored
-from surpass.stages import Score, Stage
+from surpass.results import Results
+from surpass.rows import METRICS, LeftOut, Row
+from surpass.scoring import read_correct
+from surpass.stages import Stage
 from surpass.store import Store
 from surpass.study import RowStages, Study, targets
 
@@ -54,27 +53,29 @@ def gather(study: Study, store: Store) -> Results:
         StoreError: Some of it is not.
     """
     rows = study.rows()
-    scores = {score.id: score for row in rows for score in targets(row)}
-    read = {id: _read(score, store) for id, score in scores.items()}
-    correct = {id: correct for id, (correct, _) in read.items()}
-    return Results.build([_row(study, row, store, read) for row in rows], correct)
+    scores = {
+        score.id: score for row in rows for score in (row.weak_score, row.student_score, row.ceiling_score)
+    }
+    correct = {id: read_correct(_found(score, store)) for id, score in scores.items()}
+    left_out = [
+        LeftOut(resolve(left.pair[0]).short_name, resolve(left.pair[1]).short_name, *left[1:])
+        for left in study.left_out
+    ]
+    return Results.build([_row(study, row, store) for row in rows], correct, left_out)
 
 
-Scored = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]
-
-
-def _read(score: Score, store: Store) -> Scored:
-    artifact = store.find(score.kind, score.id)
+def _found(stage: Stage, store: Store) -> Artifact:
+    artifact = store.find(stage.kind, stage.id)
     if artifact is None:
-        raise StoreError(f"score {score.label} is not in {store.root}: run the study first")
-    return read_scored(artifact)
+        raise StoreError(f"{stage.kind} {stage.label} is not in {store.root}: run the study first")
+    return artifact
 
 
-def _row(study: Study, row: RowStages, store: Store, read: dict[str, Scored]) -> Row:
-    weak_correct, weak_prediction = read[row.weak_score.id]
-    _, student_prediction = read[row.student_score.id]
-    split = metrics.agreement_split(student_prediction, weak_prediction, weak_correct)
-    fit = store.find(row.student.kind, row.student.id)
+def _row(study: Study, row: RowStages, store: Store) -> Row:
+    comparison = _found(row.comparison, store).manifest["said"]["comparison"]
+    score = _found(row.student_score, store).manifest["said"]["score"]
+    said = {name: (comparison | score).get(name) for name in METRICS}
+    fit = store.find(row.student.kind, row.student.id) if isinstance(row.student, Stage) else None
     return Row(
         task=study.task.name,
         weak_model=resolve(row.pair[0]).short_name,
@@ -86,9 +87,7 @@ def _row(study: Study, row: RowStages, store: Store, read: dict[str, Scored]) ->
         weak_score_id=row.weak_score.id,
         student_score_id=row.student_score.id,
         ceiling_score_id=row.ceiling_score.id,
-        agreement=split.overall,
-        agreement_right=split.when_right,
-        agreement_wrong=split.when_wrong,
-        seconds=float(fit.manifest["seconds"]) if fit is not None else float("nan"),
+        metrics={name: math.nan if value is None else float(value) for name, value in said.items()},
+        seconds=float(fit.manifest["seconds"]) if fit is not None else 0.0,
         test_id=study.test_examples.id,
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from itertools import chain
 from typing import Any
 
+from surpass.calls import split
 from surpass.errors import ConfigError
-from surpass.methods import METHODS
+from surpass.methods import method_names
 from surpass.models.sources import ladder_pairs
 from surpass.study import Pair, Study
+from surpass.tasks import Task
 from surpass.train.recipe import Recipe
 
 _MOST_SEEDS = 10_000
@@ -70,15 +72,26 @@ def _pairs(text: str, name: str) -> tuple[Pair, ...]:
 
 
 def _methods(text: str, name: str) -> tuple[str, ...]:
-    return tuple(METHODS) if text == "all" else tuple(text.split(","))
+    """`all`, or a list such as `naive,confidence(alpha=0.75, warmup_frac=0.1),my_module:my_method`."""
+    return method_names() if text == "all" else tuple(split(text))
 
 
-def _num_test(text: str, name: str) -> int | None:
+def _models(text: str, name: str) -> tuple[str, ...]:
+    return tuple(model_name(part) for part in text.split(","))
+
+
+def _whole_or_all(text: str, name: str) -> int | None:
     return None if text == "all" else _whole(text, name)
 
 
 def _text(text: str, name: str) -> str:
     return text
+
+
+def _yes_or_no(text: str, name: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ConfigError(f"{name}={text} must be yes or no")
+    return text == "yes"
 
 
 _STUDY: dict[str, Callable[[str, str], Any]] = {
@@ -87,10 +100,13 @@ _STUDY: dict[str, Callable[[str, str], Any]] = {
     "seeds": _seeds,
     "labels": _text,
     "num_train": _whole,
-    "num_test": _num_test,
+    "num_test": _whole_or_all,
+    "num_validation": _whole_or_all,
+    "between": _models,
     "train_mix": _text,
     "test_mix": _text,
     "test_part": _text,
+    "early_stopping": _yes_or_no,
 }
 _RECIPE: dict[str, Callable[[str, str], Any]] = {
     "epochs": _whole,
@@ -100,10 +116,12 @@ _RECIPE: dict[str, Callable[[str, str], Any]] = {
     "warmup_frac": _real,
     "weight_decay": _real,
 }
-_TASK: dict[str, Callable[[str, str], Any]] = {
-    "puzzles": _text,
-    "max_puzzles": _whole,
-    "split_seed": _whole,
+# How a task's own settings are read, by their annotation; others cannot be named.
+_TASK_TYPES: dict[str, Callable[[str, str], Any]] = {
+    "str": _text,
+    "str | None": _text,
+    "int": _whole,
+    "float": _real,
 }
 assert set(_RECIPE) == {field.name for field in fields(Recipe)}
 
@@ -121,15 +139,13 @@ def override(study: Study, texts: Sequence[str]) -> Study:
         name, equals, value = text.partition("=")
         if not equals or not value:
             raise ConfigError(f"{text!r} is no override; write name=value, for example seeds=5")
-        for readers, changes in ((_STUDY, study_changes), (_RECIPE, recipe_changes), (_TASK, task_changes)):
+        of_task = _task_settings(study.task)
+        for readers, changes in ((_STUDY, study_changes), (_RECIPE, recipe_changes), (of_task, task_changes)):
             if name in readers:
                 changes[name] = readers[name](value, name)
                 break
         else:
-            raise ConfigError(_unknown(name))
-    for name in task_changes:
-        if not hasattr(study.task, name):
-            raise ConfigError(f"task {study.task.name} has no setting {name!r}")
+            raise ConfigError(_unknown(name, study.task))
     if task_changes:
         study_changes["task"] = replace(study.task, **task_changes)  # type: ignore[type-var]
     if recipe_changes:
@@ -137,8 +153,16 @@ def override(study: Study, texts: Sequence[str]) -> Study:
     return study.replace(**study_changes)
 
 
-def _unknown(name: str) -> str:
-    names = [*_STUDY, *_RECIPE, *_TASK]
+def _task_settings(task: Task) -> dict[str, Callable[[str, str], Any]]:
+    """The fields of a task that a text can change."""
+    if not is_dataclass(task):
+        return {}
+    types = {field.name: str(field.type) for field in fields(task)}
+    return {name: _TASK_TYPES[kind] for name, kind in types.items() if kind in _TASK_TYPES}
+
+
+def _unknown(name: str, task: Task) -> str:
+    names = [*_STUDY, *_RECIPE, *_task_settings(task)]
     close = get_close_matches(name, names, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
     return f"no setting {name!r}; {hint}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,115 +22,56 @@ import pyarrow.parquet as pq
 
 from surpass.disk import atomic_write
 from surpass.errors import DataError
-from surpass.stats import PgrEstimate, estimate_pgr, pgr
+from surpass.ranking import Rank, ranking
+from surpass.rows import METRICS, SCHEMA, Key, LeftOut, Row, Summary, correct_of, key_of, record, score_ids
+from surpass.stats import PgrAggregate, PgrEstimate, estimate_pgr
+from surpass.stats.comparison import MethodComparison
 
 JSON_FORMAT = "surpass-results"
-JSON_VERSION = 1
-LABELS = ("soft", "hard")
-MAY_BE_NAN = frozenset({"pgr", "agreement", "agreement_right", "agreement_wrong", "value", "low", "high"})
-
-_TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
-SCHEMA = pa.schema(
-    [
-        *((name, _TEXT) for name in ("task", "weak_model", "strong_model", "method", "labels")),
-        ("seed", _WHOLE),
-        ("oracle", pa.bool_()),
-        *((name, _REAL) for name in ("weak_acc", "student_acc", "ceiling_acc", "pgr")),
-        *((name, _REAL) for name in ("agreement", "agreement_right", "agreement_wrong")),
-        ("num_test", _WHOLE),
-        *((name, _TEXT) for name in ("weak_score_id", "student_score_id", "ceiling_score_id", "test_id")),
-        ("seconds", _REAL),
-    ]
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One student: what it is, where its scores are, and whom it agrees with.
-
-    Args:
-        task: Name of the task.
-        weak_model: The supervisor.
-        strong_model: Student and ceiling.
-        method: How the student was trained.
-        labels: "soft" or "hard".
-        seed: Seed of the whole experiment.
-        oracle: Whether the method used ground truth.
-        weak_score_id: Key of the supervisor's correctness; likewise `student_` and `ceiling_score_id`.
-        agreement: Fraction of test examples on which student and supervisor predict the same.
-        agreement_right: The same where the supervisor is right; NaN if it never is.
-        agreement_wrong: The same where the supervisor is wrong; NaN if it never is.
-        seconds: Compute time of this student's own fit.
-        test_id: Name of the test examples. Seeds with the same name answered the same examples in
-            the same order; seeds that each have their own test set need names of their own.
-    """
-
-    task: str
-    weak_model: str
-    strong_model: str
-    method: str
-    labels: str
-    seed: int
-    oracle: bool
-    weak_score_id: str
-    student_score_id: str
-    ceiling_score_id: str
-    agreement: float
-    agreement_right: float
-    agreement_wrong: float
-    seconds: float
-    test_id: str = ""
-
-    def __post_init__(self) -> None:
-        if self.labels not in LABELS:
-            raise DataError(f"labels is {self.labels!r} in a row of {self.method!r}; use one of {LABELS}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Key:
-    """What the rows of one summary have in common; they differ in seed only."""
-
-    task: str
-    weak_model: str
-    strong_model: str
-    method: str
-    labels: str
-    oracle: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
-    """PGR of one method on one pair over all seeds; `seconds` is the sum over seeds."""
-
-    key: Key
-    estimate: PgrEstimate
-    seconds: float
+JSON_VERSION = 2
+MAY_BE_NAN = frozenset({"pgr", "value", "low", "high", "median", *METRICS})
 
 
 class Results:
     """Rows as an Arrow table (columns in `SCHEMA`) and summaries, both in the order of the study."""
 
-    def __init__(self, table: pa.Table, summaries: Sequence[Summary]) -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        summaries: Sequence[Summary],
+        ranks: Sequence[Rank] = (),
+        left_out: Sequence[LeftOut] = (),
+    ) -> None:
         self.table = table
         self._summaries = tuple(summaries)
+        self.ranks = tuple(ranks)
+        self.left_out = tuple(left_out)
 
     @classmethod
-    def build(cls, rows: Sequence[Row], correct: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def build(
+        cls,
+        rows: Sequence[Row],
+        correct: Mapping[str, npt.NDArray[Any]],
+        left_out: Sequence[LeftOut] = (),
+    ) -> Self:
         """Derive accuracies, PGR and intervals from the correctness of each test example.
 
         Args:
             rows: One row per task, pair, method and seed, in any order of seeds.
             correct: From score id to correctness, 0 or 1, (N,), in the order of the test examples.
+            left_out: Methods that do not apply.
 
         Raises:
             DataError: Two rows are the same, a score is missing, or scores do not fit together.
         """
         groups: dict[Key, list[Row]] = {}
         for row in rows:
-            groups.setdefault(_key(row), []).append(row)
+            groups.setdefault(key_of(row), []).append(row)
+        # Sorted, so that the order in which a parallel study finished cannot change a digit.
+        groups = {key: sorted(group, key=lambda row: row.seed) for key, group in groups.items()}
         summaries = [_summary(key, group, correct) for key, group in groups.items()]
-        table = pa.Table.from_pylist([_record(row, correct) for row in rows], SCHEMA)
-        return cls(table, summaries)
+        table = pa.Table.from_pylist([record(row, correct) for row in rows], SCHEMA)
+        return cls(table, summaries, ranking(summaries, groups, correct), left_out)
 
     def summary(self) -> list[Summary]:
         """List the summaries, one per task, pair and method."""
@@ -193,7 +134,9 @@ class Results:
             )
         try:
             summaries = [_summary_from_json(summary) for summary in document["summaries"]]
-            return cls(_table_from_json(document["rows"]), summaries)
+            ranks = [_rank_from_json(rank) for rank in document["methods"]]
+            left_out = [LeftOut(**left) for left in document["left_out"]]
+            return cls(_table_from_json(document["rows"]), summaries, ranks, left_out)
         except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
             raise DataError(
                 f"{str(path)!r} is damaged ({type(error).__name__}: {error}); write the results again"
@@ -205,47 +148,27 @@ class Results:
             "version": JSON_VERSION,
             "rows": [_nan_to_null(row) for row in self.rows()],
             "summaries": [
-                {**asdict(s.key), "seconds": s.seconds, "estimate": _nan_to_null(asdict(s.estimate))}
+                {
+                    **asdict(s.key),
+                    "seconds": s.seconds,
+                    "estimate": _nan_to_null(asdict(s.estimate)),
+                    "metrics": _nan_to_null(dict(s.metrics)),
+                }
                 for s in self._summaries
             ],
+            "methods": [
+                asdict(rank)
+                | {
+                    "pgr": _nan_to_null(rank.pgr._asdict()),
+                    "comparison": None if rank.comparison is None else _nan_to_null(asdict(rank.comparison)),
+                }
+                for rank in self.ranks
+            ],
+            "left_out": [left._asdict() for left in self.left_out],
         }
 
 
-def _key(row: Row) -> Key:
-    return Key(**{field.name: getattr(row, field.name) for field in fields(Key)})
-
-
-def _score_ids(row: Row) -> tuple[str, str, str]:
-    return row.weak_score_id, row.student_score_id, row.ceiling_score_id
-
-
-def _correct_of(score_id: str, correct: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    if score_id not in correct:
-        raise DataError(f"no correctness for score {score_id!r}; pass the scores that the rows name")
-    correct_N = np.asarray(correct[score_id])
-    if correct_N.ndim != 1 or len(correct_N) == 0:
-        raise DataError(f"correctness of {score_id!r} must be (examples,), not empty, got {correct_N.shape}")
-    return correct_N
-
-
-def _record(row: Row, correct: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    """One row of the table."""
-    arrays = [_correct_of(score_id, correct) for score_id in _score_ids(row)]
-    weak, student, ceiling = (float(correct_N.mean()) for correct_N in arrays)
-    own_pgr = pgr(weak, student, ceiling) if ceiling > weak else math.nan
-    return {
-        **asdict(row),
-        "weak_acc": weak,
-        "student_acc": student,
-        "ceiling_acc": ceiling,
-        "pgr": own_pgr,
-        "num_test": len(arrays[0]),
-    }
-
-
 def _summary(key: Key, rows: Sequence[Row], correct: Mapping[str, npt.NDArray[Any]]) -> Summary:
-    # Sorted, so that the order in which a parallel study finished cannot change a digit.
-    rows = sorted(rows, key=lambda row: row.seed)
     name = f"{key.task}, {key.weak_model} -> {key.strong_model}, {key.method}"
     seeds = [row.seed for row in rows]
     tests = {row.test_id for row in rows}
@@ -256,8 +179,7 @@ def _summary(key: Key, rows: Sequence[Row], correct: Mapping[str, npt.NDArray[An
             f"{name}: {len(rows)} seeds have {len(tests)} test sets; give all one test_id, or each its own"
         )
     roles: list[Any] = [
-        [_correct_of(score_id, correct) for score_id in ids]
-        for ids in zip(*map(_score_ids, rows), strict=True)
+        [correct_of(score_id, correct) for score_id in ids] for ids in zip(*map(score_ids, rows), strict=True)
     ]
     if len(tests) == 1:
         lengths = {len(correct_N) for role in roles for correct_N in role}
@@ -267,7 +189,12 @@ def _summary(key: Key, rows: Sequence[Row], correct: Mapping[str, npt.NDArray[An
                 "score all on the same examples, or give each seed its own test_id"
             )
         roles = [np.stack(role) for role in roles]
-    return Summary(key=key, estimate=estimate_pgr(*roles), seconds=math.fsum(row.seconds for row in rows))
+    return Summary(
+        key=key,
+        estimate=estimate_pgr(*roles),
+        seconds=math.fsum(row.seconds for row in rows),
+        metrics={name: math.fsum(row.metrics[name] for row in rows) / len(rows) for name in METRICS},
+    )
 
 
 def _nan_to_null(record: dict[str, Any]) -> dict[str, Any]:
@@ -292,4 +219,14 @@ def _summary_from_json(record: dict[str, Any]) -> Summary:
         key=Key(**{field.name: record[field.name] for field in fields(Key)}),
         estimate=PgrEstimate(**_null_to_nan(record["estimate"])),
         seconds=record["seconds"],
+        metrics=_null_to_nan(record["metrics"]),
     )
+
+
+def _rank_from_json(record: dict[str, Any]) -> Rank:
+    pgr, comparison = record["pgr"], record["comparison"]
+    changes = {
+        "pgr": PgrAggregate(**_null_to_nan(pgr) | {"reasons": tuple(pgr["reasons"])}),
+        "comparison": None if comparison is None else MethodComparison(**_null_to_nan(comparison)),
+    }
+    return Rank(**record | changes)

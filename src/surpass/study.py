@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 from typing import NamedTuple
 
-from surpass.errors import ConfigError
+from surpass.errors import ConfigError, NotApplicable
 from surpass.identity import digest_of
-from surpass.methods import WeakToStrong, find_method
-from surpass.models.sources import resolve
-from surpass.stages import TRUTH, Examples, Fit, Label, Score, Stage
+from surpass.methods import Arms, WeakToStrong, find_method, stopped
+from surpass.models.sources import ladder_names, resolve
+from surpass.stages import Compare, Examples, Fit, Label, ModelStage, Score, Stage
 from surpass.tasks import Task
 from surpass.train.recipe import Recipe
 
@@ -25,11 +24,20 @@ class RowStages(NamedTuple):
     pair: Pair
     method: str
     seed: int
-    student: Fit
+    student: ModelStage | str
     weak_score: Score
     student_score: Score
     ceiling_score: Score
+    comparison: Compare
     oracle: bool
+
+
+class LeftOut(NamedTuple):
+    """A method that makes no sense for a pair, and why."""
+
+    pair: Pair
+    method: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +48,21 @@ class Study:
         name: What it is called.
         task: Where examples come from.
         pairs: (supervisor, student) as model names.
-        methods: Keys of `METHODS`.
+        methods: Names in `METHODS` or `LOSSES`, with their settings, or `your_module:function`.
         seeds: Each seed draws its own examples for both halves, and their order. All are scored on
             the same test examples.
         labels: "soft" for the supervisor's probabilities, "hard" for its greedy choice.
         num_train: Examples of either half.
         num_test: Test examples; None for all.
+        num_validation: Examples by which methods choose, such as where to stop; None for all.
+        between: Models between supervisor and student, weakest first, for methods that climb; by
+            default the rungs of the ladder.
         train_mix: How training examples are drawn; one of the task's mixes.
         test_mix: The same for test examples.
         test_part: The part that is scored: "test", or "validation" while settings are tuned.
         recipe: Settings of every fit: weak, student and ceiling alike.
+        early_stopping: Whether students stop where they agree best with weak labels of validation
+            examples; None for what the paper does with such a task (yes for language, no for chess).
 
     Raises:
         ConfigError: A value names nothing that exists, or nothing would be compared.
@@ -63,10 +76,13 @@ class Study:
     labels: str = "soft"
     num_train: int = 10_000
     num_test: int | None = None
+    num_validation: int | None = None
+    between: tuple[str, ...] = ()
     train_mix: str = "all"
     test_mix: str = "all"
     test_part: str = "test"
     recipe: Recipe = field(default_factory=Recipe)
+    early_stopping: bool | None = None
 
     def __post_init__(self) -> None:
         if self.labels not in LABEL_KINDS:
@@ -84,9 +100,9 @@ class Study:
                 )
         if self.test_part not in self.task.parts:
             raise ConfigError(f"no part {self.test_part!r}; choose from {', '.join(self.task.parts)}")
-        if self.num_train < 1 or (self.num_test is not None and self.num_test < 1):
-            name = "num_train" if self.num_train < 1 else "num_test"
-            raise ConfigError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("num_train", "num_test", "num_validation"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigError(f"{name}={value} must be at least 1")
         if not all(type(seed) is int and seed >= 0 for seed in self.seeds):
             raise ConfigError(f"seeds={self.seeds} must be whole numbers from 0")
         for method in self.methods:
@@ -95,8 +111,14 @@ class Study:
         for weak, strong in self.pairs:
             if weak == strong:
                 raise ConfigError(f"the pair {weak} -> {strong} is one model: name two")
-            for model in (weak, strong):
-                name = resolve(model).short_name
+            for model in (weak, strong, *self.between):
+                source = resolve(model)
+                if source.family not in self.task.families:
+                    raise ConfigError(
+                        f"{model} cannot read task {self.task.name}; it takes models of the family "
+                        f"{' or '.join(sorted(self.task.families))}"
+                    )
+                name = source.short_name
                 if called.setdefault(name, model) != model:
                     raise ConfigError(
                         f"{called[name]} and {model} are both called {name} in tables: rename a file"
@@ -107,50 +129,95 @@ class Study:
         """What every model of the study is scored on."""
         return Examples(task=self.task, part=self.test_part, size=self.num_test, seed=0, mix=self.test_mix)
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether students stop early, as asked for or as the paper does."""
+        as_usual = bool(getattr(self.task, "stops_early", False))
+        return as_usual if self.early_stopping is None else self.early_stopping
+
     def setting(self, pair: Pair, seed: int) -> WeakToStrong:
         """The experiment of one pair and seed."""
-        halves = {
-            part: Examples(task=self.task, part=part, size=self.num_train, seed=seed, mix=self.train_mix)
-            for part in ("weak", "student")
-        }
+
+        def examples(part: str) -> Examples:
+            return Examples(task=self.task, part=part, size=self.num_train, seed=seed, mix=self.train_mix)
+
         return WeakToStrong(
             weak_model=pair[0],
             strong_model=pair[1],
-            weak_examples=halves["weak"],
-            student_examples=halves["student"],
+            between=self.between or rungs_between(*pair),
+            weak_examples=examples("weak"),
+            student_examples=examples("student"),
+            validation=Examples(
+                task=self.task, part="validation", size=self.num_validation, seed=0, mix=self.test_mix
+            ),
             hard=self.labels == "hard",
             recipe=self.recipe,
             seed=seed,
         )
 
-    def score(self, fit: Fit) -> Score:
-        """A fitted model on the test examples."""
-        return Score(labels=Label(source=fit, examples=self.test_examples), examples=self.test_examples)
+    def score(self, source: ModelStage | str) -> Score:
+        """A model on the test examples."""
+        test = self.test_examples
+        seen = source.sees(test) if isinstance(source, ModelStage) else test
+        return Score(labels=Label(source=source, examples=seen), examples=test)
 
     def rows(self) -> list[RowStages]:
-        """The stages of every row: pairs, then methods, then seeds."""
-        return list(self._rows)
+        """The stages of every row: pairs, then methods, then seeds; without methods that do not apply.
+
+        Raises:
+            ConfigError: None applies.
+        """
+        return list(self._expanded[0])
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """The methods that do not apply, with the reason."""
+        return self._expanded[1]
 
     @cached_property
-    def _rows(self) -> tuple[RowStages, ...]:
+    def _expanded(self) -> tuple[tuple[RowStages, ...], tuple[LeftOut, ...]]:
         # Made once, so that planning, running and gathering share the stages and their digests.
-        rows = []
-        for pair, method, seed in product(self.pairs, self.methods, self.seeds):
-            w2s = self.setting(pair, seed)
-            student = find_method(method)(w2s)
-            rows.append(
-                RowStages(
-                    pair=pair,
-                    method=method,
-                    seed=seed,
-                    student=student,
-                    weak_score=self.score(w2s.weak),
-                    student_score=self.score(student),
-                    ceiling_score=self.score(w2s.ceiling),
-                    oracle=learns_truth(student, w2s.weak_examples),
-                )
+        rows: list[RowStages] = []
+        left_out: list[LeftOut] = []
+        for pair in self.pairs:
+            settings = [self.setting(pair, seed) for seed in self.seeds]
+            truths = [(self.score(w2s.weak), self.score(w2s.ceiling)) for w2s in settings]
+            for method in self.methods:
+                find = find_method(method)
+                try:
+                    students = [find(w2s) for w2s in settings]
+                except NotApplicable as reason:
+                    left_out.append(LeftOut(pair, method, str(reason)))
+                    continue
+                for w2s, (weak, ceiling), student in zip(settings, truths, students, strict=True):
+                    rows.append(self._row(w2s, method, student, weak, ceiling))
+        if not rows:
+            reasons = "; ".join(f"{left.method}: {left.reason}" for left in left_out)
+            raise ConfigError(f"no method applies: {reasons}")
+        return tuple(rows), tuple(left_out)
+
+    def _row(self, w2s: WeakToStrong, method: str, given: object, weak: Score, ceiling: Score) -> RowStages:
+        student, own_ceiling = given if isinstance(given, Arms) else (given, None)
+        if isinstance(student, Fit) and self.stops_early and not learns_truth(student, w2s.weak_examples):
+            student = stopped(w2s, student)
+        if not isinstance(student, ModelStage | str):
+            raise ConfigError(
+                f"method {method} gives {type(student).__name__}; it must give a stage that makes a model, "
+                "such as w2s.student(labels), a model's name, or surpass.methods.Arms"
             )
-        return tuple(rows)
+        student_score = self.score(student)
+        comparison = Compare(student=student_score.labels, weak=weak.labels, examples=self.test_examples)
+        return RowStages(
+            pair=(w2s.weak_model, w2s.strong_model),
+            method=method,
+            seed=w2s.seed,
+            student=student,
+            weak_score=weak,
+            student_score=student_score,
+            comparison=comparison,
+            ceiling_score=ceiling if own_ceiling is None else self.score(own_ceiling),
+            oracle=isinstance(student, Stage) and learns_truth(student, w2s.weak_examples),
+        )
 
     @property
     def id(self) -> str:
@@ -162,21 +229,55 @@ class Study:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-def targets(row: RowStages) -> tuple[Score, Score, Score]:
+def targets(row: RowStages) -> tuple[Stage, ...]:
     """What has to be computed for a row."""
-    return row.weak_score, row.student_score, row.ceiling_score
+    return row.weak_score, row.student_score, row.ceiling_score, row.comparison
 
 
-def learns_truth(student: Fit, weak_examples: Examples) -> bool:
+def rungs_between(weak: str, strong: str) -> tuple[str, ...]:
+    """The rungs of the ladder between two of them."""
+    rungs = [f"ladder:{name}" for name in ladder_names()]
+    if weak not in rungs or strong not in rungs:
+        return ()
+    return tuple(rungs[rungs.index(weak) + 1 : rungs.index(strong)])
+
+
+def learns_truth(student: Stage, weak_examples: Examples) -> bool:
     """Whether truth reached the student, directly or through others, that no supervisor has.
 
     The supervisor may know the truth of its own part. Everything else counts: a part of the
     student's examples, or examples to choose or score by.
     """
+    known = [stage.truth_of for stage in ancestry(student).values() if stage.truth_of is not None]
+    return any(not isinstance(of, Examples) or of.part != weak_examples.part for of in known)
 
-    def reached(stage: Stage) -> bool:
-        if isinstance(stage, Fit) and stage.labels == TRUTH and stage.examples.part != weak_examples.part:
-            return True
-        return any(reached(before) for before in stage.upstream)
 
-    return reached(student)
+def ancestry(stage: Stage) -> dict[str, Stage]:
+    """A stage and all that it takes from, directly or through others, by id."""
+    found: dict[str, Stage] = {}
+    ahead = [stage]
+    while ahead:
+        here = ahead.pop()
+        if here.id not in found:
+            found[here.id] = here
+            ahead += here.upstream
+    return found
+
+
+class Sharing(NamedTuple):
+    """Fits that the rows would take, each on its own, and how many there are."""
+
+    asked: int
+    distinct: int
+
+
+def sharing(rows: list[RowStages]) -> Sharing:
+    """Count the fits that a study saves because equal stages are one."""
+    asked, distinct = 0, set()
+    for row in rows:
+        fits = {
+            id for score in targets(row) for id, stage in ancestry(score).items() if isinstance(stage, Fit)
+        }
+        asked += len(fits)
+        distinct |= fits
+    return Sharing(asked, len(distinct))

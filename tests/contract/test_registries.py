@@ -8,152 +8,20 @@ from dataclasses import is_dataclass
 from functools import cache
 from itertools import product
 
-import numpy as np
-import pyarrow as pa
 import pytest
-import torch
-from torch import Tensor
 
-from reference.losses import TWINS
 from surpass.errors import ConfigError
 from surpass.identity import canonical_json, identity_fields
-from surpass.labels import RULES, join, label_table
-from surpass.losses import LOSSES, NEEDS_LOGITS, Target, soft_cross_entropy
-from surpass.methods import METHODS, WeakToStrong
 from surpass.models.sources import resolve
 from surpass.recipes import RECIPES, find_recipe
-from surpass.stages import STAGES, TRUTH, Examples, Fit, Label, Relabel, Stage
-from surpass.study import Study, learns_truth, targets
+from surpass.stages import STAGES, Stage
+from surpass.study import Study, targets
 from surpass.tasks import TASKS, Task
-from surpass.tasks.chess import ChessTask
-from surpass.train.recipe import Recipe
-
-WEAK, STRONG = "ladder:chess-1", "ladder:chess-2"
-
-ORACLES: frozenset[str] = frozenset()
-"""Methods that say that they use the truth."""
 
 
-class TestLosses:
-    SIZES = (5, 1, 3, 2, 5, 4, 3)
-    PROGRESS = (0.0, 0.2, 0.5, 1.0)
-
-    def batch(self, seed: int = 0, extra_columns: int = 0) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng(seed)
-        width = max(self.SIZES) + extra_columns
-        logits_NC = torch.full((len(self.SIZES), width), -torch.inf)
-        probs_NC = torch.zeros(len(self.SIZES), width)
-        for row, size in enumerate(self.SIZES):
-            logits_NC[row, :size] = torch.from_numpy(2 * rng.standard_normal(size))
-            probs_NC[row, :size] = torch.from_numpy(rng.dirichlet(np.ones(size)))
-        probs_NC[3, :2] = torch.tensor([1.0, 0.0])
-        return logits_NC, probs_NC
-
-    def ragged(self, values_NC: Tensor) -> list[list[float]]:
-        return [row[:size].tolist() for row, size in zip(values_NC, self.SIZES, strict=True)]
-
-    @pytest.mark.parametrize(("name", "progress"), list(product(LOSSES, PROGRESS)))
-    def test_targets_are_distributions_over_candidates_that_exist(self, name, progress):
-        logits_NC, probs_NC = self.batch()
-        target_NC, weight_N = LOSSES[name](logits_NC, probs_NC, progress)
-        assert target_NC.shape == probs_NC.shape
-        assert weight_N.shape == (len(self.SIZES),)
-        assert target_NC.isfinite().all()
-        assert weight_N.isfinite().all()
-        assert (target_NC >= 0).all()
-        assert (weight_N >= 0).all()
-        torch.testing.assert_close(target_NC.sum(1), torch.ones(len(self.SIZES)))
-        assert not target_NC[logits_NC.isinf()].any()
-
-    @pytest.mark.parametrize("name", LOSSES)
-    def test_the_order_of_the_batch_does_not_matter(self, name):
-        logits_NC, probs_NC = self.batch()
-        order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
-        target_NC, weight_N = LOSSES[name](logits_NC, probs_NC, 0.5)
-        other = LOSSES[name](logits_NC[order], probs_NC[order], 0.5)
-        torch.testing.assert_close(other.target_NC, target_NC[order])
-        torch.testing.assert_close(other.weight_N, weight_N[order])
-
-    @pytest.mark.parametrize("name", LOSSES)
-    def test_nor_does_padding(self, name):
-        narrow, wide = (LOSSES[name](*self.batch(extra_columns=extra), 0.5) for extra in (0, 3))
-        torch.testing.assert_close(wide.target_NC[:, :5], narrow.target_NC)
-        torch.testing.assert_close(wide.weight_N, narrow.weight_N)
-
-    @pytest.mark.parametrize(("name", "progress", "seed"), list(product(LOSSES, PROGRESS, range(3))))
-    def test_equals_its_slow_twin(self, name, progress, seed):
-        assert name in TWINS, f"write a twin of loss {name!r} in tests/reference/losses.py"
-        logits_NC, probs_NC = self.batch(seed)
-        target_NC, weight_N = LOSSES[name](logits_NC, probs_NC, progress)
-        target, weight = TWINS[name](self.ragged(logits_NC), self.ragged(probs_NC), progress)
-        for found, expected in zip(self.ragged(target_NC), target, strict=True):
-            assert found == pytest.approx(expected, abs=1e-6)
-        assert weight_N.tolist() == pytest.approx(weight, abs=1e-6)
-
-    @pytest.mark.parametrize("name", LOSSES)
-    def test_one_example_alone(self, name):
-        logits_NC, probs_NC = (values[:1] for values in self.batch())
-        assert isinstance(LOSSES[name](logits_NC, probs_NC, 0.5), Target)
-
-    @pytest.mark.parametrize("name", LOSSES)
-    def test_the_gradient_is_finite(self, name):
-        logits_NC, probs_NC = self.batch()
-        target = LOSSES[name](logits_NC, probs_NC, 0.5)
-        free_NC = logits_NC.clone().requires_grad_()
-        soft_cross_entropy(free_NC, target).sum().backward()
-        assert free_NC.grad.isfinite().all()
-
-    @pytest.mark.parametrize("name", sorted(LOSSES.keys() - NEEDS_LOGITS))
-    def test_who_needs_no_logits_does_not_look_at_them(self, name):
-        logits_NC, probs_NC = self.batch()
-        target, other = (LOSSES[name](logits, probs_NC, 0.5) for logits in (logits_NC, probs_NC))
-        assert torch.equal(target.target_NC, other.target_NC)
-        assert torch.equal(target.weight_N, other.weight_N)
-
-    @pytest.mark.parametrize("name", LOSSES)
-    def test_says_where_it_is_from(self, name):
-        assert "Source:" in inspect.getdoc(LOSSES[name])
-
-    def test_no_twin_is_left_over(self):
-        assert TWINS.keys() == LOSSES.keys()
-
-
-class TestRules:
-    SIZES = (2, 1, 5, 3, 30)
-
-    def labels(self) -> pa.Table:
-        rng = np.random.default_rng(0)
-        ids = [f"p{number}" for number in range(len(self.SIZES))]
-        return label_table(ids, [rng.dirichlet(np.ones(size)).astype(np.float32) for size in self.SIZES])
-
-    @pytest.mark.parametrize("name", RULES)
-    def test_labels_stay_labels(self, name):
-        before = self.labels()
-        after = RULES[name](before)
-        joined = join(before["id"].to_pylist(), self.SIZES, after, subset=True)
-        assert 0 < joined.num_rows <= len(self.SIZES)
-        assert joined.equals(after), "the order of the examples is kept"
-
-    @pytest.mark.parametrize("name", RULES)
-    def test_the_order_of_the_examples_does_not_matter(self, name):
-        after, other = RULES[name](self.labels()), RULES[name](self.labels().take([3, 0, 4, 1, 2]))
-        assert after.sort_by("id").equals(other.sort_by("id"))
-
-    @pytest.mark.parametrize("name", RULES)
-    def test_pieces_are_as_good_as_the_whole(self, name):
-        whole = self.labels()
-        pieces = pa.concat_tables([whole.slice(0, 2), whole.slice(2, 0), whole.slice(2)])
-        assert RULES[name](pieces).equals(RULES[name](whole))
-
-    @pytest.mark.parametrize("name", RULES)
-    def test_what_it_was_given_stays_as_it_was(self, name):
-        labels = self.labels()
-        RULES[name](labels)
-        assert labels.equals(self.labels())
-
-    @pytest.mark.parametrize("name", RULES)
-    def test_no_labels_at_all(self, name):
-        assert RULES[name](self.labels().slice(0, 0)).num_rows == 0
+def below(kind: type[Stage]) -> set[type[Stage]]:
+    """All that is derived from a class, at any depth."""
+    return {found for child in kind.__subclasses__() for found in (child, *below(child))}
 
 
 class TestStages:
@@ -170,69 +38,8 @@ class TestStages:
         assert re.search("[Ff]iles?\\b", stage.__doc__ or ""), "say which files it gives"
 
     def test_all_kinds_are_here(self):
-        assert set(Stage.__subclasses__()) >= set(STAGES.values())
-        ours = {stage for stage in Stage.__subclasses__() if stage.__module__.startswith("surpass")}
-        assert ours == set(STAGES.values())
-
-
-def setting(*, hard: bool) -> WeakToStrong:
-    halves = [Examples(task=ChessTask(), part=part, size=100, seed=3) for part in ("weak", "student")]
-    return WeakToStrong(
-        weak_model=WEAK,
-        strong_model=STRONG,
-        weak_examples=halves[0],
-        student_examples=halves[1],
-        hard=hard,
-        recipe=Recipe(epochs=2),
-        seed=3,
-    )
-
-
-def ancestry(stage: Stage) -> list[Stage]:
-    return [stage, *(found for before in stage.upstream for found in ancestry(before))]
-
-
-@pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("name", METHODS)
-class TestMethods:
-    def test_gives_a_fit_of_the_strong_model_on_the_students_examples(self, name, hard):
-        w2s = setting(hard=hard)
-        student = METHODS[name](w2s)
-        assert isinstance(student, Fit)
-        assert student.model == STRONG
-        assert student.examples == w2s.student_examples
-        assert student.loss in LOSSES
-        assert student.seed == 3
-
-    def test_it_learns_from_the_supervisor(self, name, hard):
-        w2s = setting(hard=hard)
-        above = {stage.id for stage in ancestry(METHODS[name](w2s))}
-        assert w2s.weak.id in above
-        assert w2s.weak_labels.id in above
-
-    def test_truth_is_used_by_those_who_say_so_only(self, name, hard):
-        w2s = setting(hard=hard)
-        student = METHODS[name](w2s)
-        assert learns_truth(student, w2s.weak_examples) == (name in ORACLES)
-        if name not in ORACLES:
-            fits = [stage for stage in ancestry(student) if isinstance(stage, Fit) and stage.labels == TRUTH]
-            assert {stage.examples.part for stage in fits} == {"weak"}
-
-    def test_hard_labels_reach_every_fit_on_labels(self, name, hard):
-        for stage in ancestry(METHODS[name](setting(hard=hard))):
-            if isinstance(stage, Fit) and stage.labels != TRUTH:
-                assert isinstance(stage.labels, Relabel if hard else Label)
-
-    def test_it_is_a_function_of_the_setting(self, name, hard):
-        first, second = (METHODS[name](setting(hard=hard)) for _ in range(2))
-        assert first.id == second.id
-
-    def test_it_has_an_identity(self, name, hard):
-        for stage in ancestry(METHODS[name](setting(hard=hard))):
-            canonical_json(stage.identity)
-
-    def test_it_says_where_it_is_from(self, name, hard):
-        assert re.search(r"et al\. \d{4}, (section|appendix) ", inspect.getdoc(METHODS[name]) or "")
+        ours = {stage for stage in below(Stage) if stage.__module__.startswith("surpass")}
+        assert {stage for stage in ours if hasattr(stage, "kind")} == set(STAGES.values())
 
 
 @cache
@@ -307,15 +114,18 @@ class TestRecipes:
         assert isinstance(study, Study)
         assert study.name == name
         found = study.rows()
-        assert len(found) == len(study.pairs) * len(study.methods) * len(study.seeds)
+        left_out = len(study.left_out) * len(study.seeds)
+        assert len(found) == len(study.pairs) * len(study.methods) * len(study.seeds) - left_out
         for row in found:
-            assert len({score.id for score in targets(row)}) == 3
+            assert len({target.id for target in targets(row)}) == 4
         for model in {model for pair in study.pairs for model in pair}:
             assert resolve(model).digest
 
     def test_the_student_is_the_larger_model(self, name):
         for weak, strong in find_recipe(name).pairs:
-            assert resolve(weak).pretraining_flops < resolve(strong).pretraining_flops
+            weaker, stronger = resolve(weak), resolve(strong)
+            if stronger.pretraining_flops:
+                assert weaker.pretraining_flops < stronger.pretraining_flops
 
     def test_there_are_enough_examples(self, name):
         study = find_recipe(name)

@@ -18,7 +18,7 @@ NUM_KILLS = 8
 # Fits of a second or so, in many steps.
 RUN = ("run", "chess", "pairs=1-2", "seeds=1", "num_train=100", "num_test=60", "epochs=5", "batch_size=4")
 OPTIONS = ("--checkpoint-seconds", "0.05", "--threads", "1", "--out", "results")
-NUM_STAGES = 13
+NUM_STAGES = 14
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from surpass.overrides import override
 from surpass.recipes.chess import FINE_TUNING
 
 SETTINGS = ("pairs=1-2", "seeds=2", "num_train=200", "num_test=150", "epochs=1")
-NUM_STAGES = 25
+NUM_STAGES = 27
 WIDTH = 80
 
 
@@ -60,7 +60,7 @@ def test_first_run_prints_the_table_and_its_progress_apart(first, folder, result
     lines = progress.splitlines()
     assert len(lines) == NUM_STAGES
     for number, line in enumerate(lines, 1):
-        assert re.match(rf" ?{number}/{NUM_STAGES} (examples|fit|label|score) \S+: \d+\.\d s", line)
+        assert re.match(rf" ?{number}/{NUM_STAGES} (examples|fit|label|score|compare) \S+: \d+\.\d s", line)
     assert re.fullmatch(
         rf"{NUM_STAGES} stages computed, \d+\.\d s; results in results/chess-[0-9a-f]{{8}}", last
     )
@@ -98,7 +98,8 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-loaded = sorted(name for name in ("torch", "pandas", "sympy") if name in sys.modules)
+# Where pandas is installed, pyarrow imports it for any table.
+loaded = sorted(name for name in ("torch", "sympy", "scipy", "sklearn", "cleanlab") if name in sys.modules)
 assert not loaded, loaded
 """
 
@@ -131,6 +132,43 @@ def test_out_names_the_folder_of_results(folder, results, tmp_path):
         assert (tmp_path / "a" / "b" / name).read_bytes() == (results / name).read_bytes()
 
 
+METHODS = "methods=naive,confidence(alpha=0.75, warmup_frac=0.1),mix_truth(frac=0.5),knn_filter"
+
+
+def test_several_methods_share_their_fits_and_are_compared(finished):
+    ended = show("run", *STUDY, METHODS, cwd=finished)
+    assert ended.code == 0, ended.err
+    # Beside what is there already: the truth, a rule's labels, and of two students what is asked of each.
+    assert re.search(
+        r"\n10 stages computed, \d+\.\d s; sharing saved 4 of 9 fits; results in results/chess-\w+\n$",
+        ended.err,
+    )
+    first, second = ended.out.split("\n\nmethod ")
+    assert re.search(r"\n  mix_truth\S+\* ", first)
+    assert "\n* used ground truth (oracle): not a weak-to-strong result\n" in first
+    assert "\nleft out: knn_filter: it needs classes that all examples share, " in first
+    table, note, last = second.split("\n\n")
+    assert {line[:5] for line in table.splitlines()[2:4]} == {"naive", "confi"}
+    assert re.match(r"mix_truth\S+\* ", table.splitlines()[4])
+    assert note.startswith("vs naive: mean difference of accuracy over the pairs")
+    assert last.startswith(("Of 1 method without ground truth, ", "No PGR to report"))
+
+
+def test_several_methods_as_json(finished):
+    ended = nursery().run("run", *STUDY, METHODS, "--json", cwd=finished)
+    document = ended.json()
+    assert document["version"] == 2
+    names = ["naive", "confidence(alpha=0.75, warmup_frac=0.1)", "mix_truth(frac=0.5)"]
+    assert [row["method"] for row in document["rows"]] == names
+    assert [rank["method"] for rank in document["methods"]] == names
+    assert [rank["oracle"] for rank in document["methods"]] == [False, False, True]
+    assert [rank["comparison"] is None for rank in document["methods"]] == [True, False, False]
+    (left,) = document["left_out"]
+    assert (left["weak_model"], left["strong_model"], left["method"]) == ("chess-1", "chess-2", "knn_filter")
+    again = nursery().run("run", *STUDY, METHODS, cwd=finished)
+    assert re.match(r"\nnothing to compute, \d+\.\d s; sharing saved 4 of 9 fits; results in ", again.err)
+
+
 def test_study_of_ones_own(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import surpass\ndef study():\n    return surpass.find_recipe('chess')\n"
@@ -152,29 +190,29 @@ def test_plan_before_in_the_middle_and_after(finished):
         return nursery().run(*arguments, "--json", cwd=finished).json(), show(*arguments, cwd=finished).out
 
     before, text = plan("--store", "none-yet")
-    assert states(before) == {"to do": 13}
-    assert "13 to do, about " in text
+    assert states(before) == {"to do": 14}
+    assert "14 to do, about " in text
     assert not (finished / "none-yet").exists()
 
     after, text = plan()
-    assert states(after) == {"done": 13}
-    assert text.endswith("13 stages (sharing saves 8): all done\n")
+    assert states(after) == {"done": 14}
+    assert text.endswith("14 stages (sharing saves 11): all done\n")
     assert sum(entry["seconds"] for entry in after) == 0
     for entry in after:
         assert entry["id"][:8] in text
 
-    # Without the student's labels its score is out of reach; nothing needs what only done stages read.
+    # Without the student's labels no score is made; nothing needs what only done stages read.
     (fit,) = (entry for entry in after if entry["kind"] == "fit" and "-from-" in entry["label"])
-    for kind in ("label", "score"):
+    for kind in ("label", "score", "compare"):
         (lost,) = (store / kind).glob("chess-2-from-*")
         shutil.rmtree(lost)
     middle, text = plan()
-    assert states(middle) == {"done": 11, "to do": 2}
+    assert states(middle) == {"done": 11, "to do": 3}
     shutil.rmtree(next((store / "fit").glob("chess-1-*")))
     middle, text = plan()
-    assert states(middle) == {"done": 10, "not needed": 1, "to do": 2}
+    assert states(middle) == {"done": 10, "not needed": 1, "to do": 3}
     assert fit in middle
-    assert "2 to do, about " in text
+    assert "3 to do, about " in text
 
 
 def test_list_says_what_there_is(finished):
@@ -182,7 +220,7 @@ def test_list_says_what_there_is(finished):
     assert "chess" in found["studies"]
     assert "naive" in found["methods"]
     assert found["models"]["ladder:chess-2"]["parameters"] > found["models"]["ladder:chess-1"]["parameters"]
-    assert found["store"]["artifacts"] == {"examples": 3, "fit": 3, "label": 4, "score": 3}
+    assert found["store"]["artifacts"] == {"examples": 3, "fit": 3, "label": 4, "score": 3, "compare": 1}
     text = show("list", cwd=finished).out
     for name in (*found["studies"], *found["methods"], *found["models"]):
         assert name in text
@@ -216,7 +254,7 @@ def test_show_finds_by_id_and_by_folder(finished):
     ("name", "complaint"),
     [
         ("ffffffffffff", r"no artifact 'f+' in \S+; `surpass plan STUDY` names the ids of a study"),
-        ("", r"'' begins 13 ids: [0-9a-f]{16}, .*, \.\.\.; give more digits"),
+        ("", r"'' begins 14 ids: [0-9a-f]{16}, .*, \.\.\.; give more digits"),
     ],
 )
 def test_show_says_what_it_cannot_find(finished, name, complaint):

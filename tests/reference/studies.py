@@ -28,6 +28,12 @@ class ToyTask:
 
     split_seed: int = 0
     name: str = "toy"
+    num_classes: int = 2
+    difficulty: None = None
+
+    @property
+    def families(self) -> frozenset[str]:
+        return frozenset({"policy", "tabular"})
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -10,14 +10,19 @@ import pytest
 
 from reference.studies import ToyTask, write_model
 from surpass.engine.progress import Silent
-from surpass.errors import StoreError
+from surpass.errors import NotApplicable, StoreError
 from surpass.experiment import gather, run
-from surpass.stages import Score, Stage
+from surpass.methods import METHODS, WeakToStrong
+from surpass.rows import METRICS, LeftOut
+from surpass.stages import Compare, Score, Stage
 from surpass.store import Store
-from surpass.study import Study, targets
+from surpass.study import RowStages, Study
 
 NUM_TEST = 40
 RIGHT = {"weak": 10, "student": 18, "ceiling": 30}
+COMPARED = {name: (place + 1) / 32 for place, name in enumerate(METRICS[:14])}
+SCORED = {"auroc": 0.875, "log_loss": 0.5, "brier": 0.25, "calibration_error": 0.125}
+"""What is said of every student, with a number of its own for each metric."""
 
 
 @pytest.fixture
@@ -32,21 +37,43 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def publish_score(store: Store, score: Score, num_right: int) -> None:
-    """The first `num_right` answers are 1, which is right; then come 0s."""
-    correct_N = np.arange(NUM_TEST) < num_right
+def scores_of(row: RowStages) -> tuple[Score, Score, Score]:
+    return row.weak_score, row.student_score, row.ceiling_score
+
+
+def publish_score(store: Store, score: Score, num_right: int, said: dict[str, float | None]) -> None:
+    """The first `num_right` answers are right."""
     with store.draft(score.kind, score.id, score.label) as draft:
-        columns = {"correct": correct_N, "prediction": correct_N.astype(np.int16)}
-        pq.write_table(pa.table(columns), draft.path / "examples.parquet")
-        draft.publish({})
+        pq.write_table(
+            pa.table({"correct": np.arange(NUM_TEST) < num_right}), draft.path / "examples.parquet"
+        )
+        draft.publish(
+            {"said": {"score": {"num_examples": NUM_TEST, "accuracy": num_right / NUM_TEST} | said}}
+        )
 
 
-def publish_all(store: Store, study: Study) -> None:
+def publish_comparison(store: Store, comparison: Compare, said: dict[str, float | None]) -> None:
+    with store.draft(comparison.kind, comparison.id, comparison.label) as draft:
+        draft.publish({"said": {"comparison": said}})
+
+
+def publish_all(
+    store: Store,
+    study: Study,
+    *,
+    compared: dict[str, float | None] = COMPARED,
+    scored: dict[str, float | None] = SCORED,
+) -> None:
+    """All that a study has, whatever its fits; in seed s, every model has s more answers right."""
     for row in study.rows():
-        for score, num_right in zip(targets(row), RIGHT.values(), strict=True):
-            publish_score(store, score, num_right + row.seed)
-        with store.draft("fit", row.student.id, row.student.label) as draft:
-            draft.publish({"seconds": 12.5})
+        for role, score in zip(RIGHT, scores_of(row), strict=True):
+            # What is said of supervisor and ceiling must not end up in the student's row.
+            said = scored if role == "student" else dict.fromkeys(scored, 99.0)
+            publish_score(store, score, RIGHT[role] + row.seed, said)
+        publish_comparison(store, row.comparison, compared)
+        if isinstance(row.student, Stage):
+            with store.draft(row.student.kind, row.student.id, row.student.label) as draft:
+                draft.publish({"seconds": 12.5})
 
 
 def test_rows_are_gathered_in_the_studys_order(study, store):
@@ -73,17 +100,67 @@ def test_rows_are_gathered_in_the_studys_order(study, store):
         assert row["seconds"] == 12.5
         assert row["num_test"] == NUM_TEST
         assert row["test_id"] == study.test_examples.id
-        ids = [score.id for score in targets(stages)]
+        ids = [score.id for score in scores_of(stages)]
         assert [row[f"{role}_score_id"] for role in RIGHT] == ids
 
 
-def test_agreement_by_hand(study, store):
-    """Student and supervisor differ in eight answers, all where the supervisor is wrong."""
+def test_metrics_are_those_of_the_student_and_its_comparison(study, store):
     publish_all(store, study)
+    for row in gather(study, store).rows():
+        assert {name: row[name] for name in METRICS} == COMPARED | SCORED
+
+
+def test_what_is_undefined_or_unsaid_is_nan(study, store):
+    compared = COMPARED | {"kl_misfit": None}
+    publish_all(store, study, compared=compared, scored={"auroc": None, "brier": 0.25})
     row = gather(study, store).rows()[0]
-    assert row["agreement"] == pytest.approx(32 / 40)
-    assert row["agreement_right"] == 1.0
-    assert row["agreement_wrong"] == pytest.approx(22 / 30)
+    assert {name for name in METRICS if np.isnan(row[name])} == {
+        "kl_misfit",
+        "auroc",
+        "log_loss",
+        "calibration_error",
+    }
+    assert row["brier"] == 0.25
+
+
+def test_several_methods_are_ranked(study, store):
+    study = study.replace(methods=("naive", "confidence"))
+    publish_all(store, study)
+    results = gather(study, store)
+    assert [row["method"] for row in results.rows()] == 2 * ["naive", "naive", "confidence", "confidence"]
+    assert [(rank.method, rank.num_pairs) for rank in results.ranks] == [("naive", 2), ("confidence", 2)]
+    comparison = results.ranks[1].comparison
+    assert comparison is not None
+    assert (comparison.difference, comparison.num_tasks, comparison.num_examples) == (0.0, 2, 2 * NUM_TEST)
+
+
+def test_oracles_are_marked(study, store, monkeypatch):
+    monkeypatch.setitem(METHODS, "cheat", lambda w2s: w2s.ceiling)
+    study = study.replace(methods=("naive", "cheat"), seeds=(0,))
+    publish_all(store, study)
+    # The cheat is the ceiling, whose answers were published after the student's.
+    assert [row["oracle"] for row in gather(study, store).rows()] == [False, True, False, True]
+
+
+def test_a_pretrained_model_took_no_time(study, store, monkeypatch):
+    monkeypatch.setitem(METHODS, "as_it_is", lambda w2s: w2s.strong_model)
+    study = study.replace(methods=("as_it_is", "naive"), seeds=(0,))
+    publish_all(store, study)
+    assert [row["seconds"] for row in gather(study, store).rows()] == [0.0, 12.5, 0.0, 12.5]
+
+
+def test_what_was_left_out_is_named_as_in_the_table(study, store, monkeypatch):
+    def picky(w2s: WeakToStrong) -> Stage:
+        if "large" in w2s.strong_model:
+            raise NotApplicable("it is too large")
+        return METHODS["naive"](w2s)
+
+    monkeypatch.setitem(METHODS, "picky", picky)
+    study = study.replace(methods=("naive", "picky"))
+    publish_all(store, study)
+    results = gather(study, store)
+    assert results.left_out == (LeftOut("small", "large", "picky", "it is too large"),)
+    assert [rank.num_pairs for rank in results.ranks] == [2, 1]
 
 
 def test_a_summary_per_pair(study, store):
@@ -105,13 +182,24 @@ def test_a_score_that_is_missing(study, store):
         gather(study, store)
 
 
+def test_a_comparison_that_is_missing(study, store):
+    publish_all(store, study)
+    artifact = store.find("compare", study.rows()[1].comparison.id)
+    assert artifact is not None
+    (artifact.path / "manifest.json").unlink()
+    with pytest.raises(
+        StoreError, match=r"compare large-from-small-xent-s3-on-.*-with-small is not in .*: run"
+    ):
+        gather(study, store)
+
+
 def test_a_students_fit_may_be_gone(study, store):
     publish_all(store, study)
     artifact = store.find("fit", study.rows()[0].student.id)
     assert artifact is not None
     (artifact.path / "manifest.json").unlink()
     rows = gather(study, store).rows()
-    assert np.isnan(rows[0]["seconds"])
+    assert rows[0]["seconds"] == 0.0
     assert rows[1]["seconds"] == 12.5
 
 

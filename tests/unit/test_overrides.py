@@ -6,11 +6,12 @@ import pytest
 
 from reference.studies import ToyTask, write_model
 from surpass.errors import ConfigError
-from surpass.methods import METHODS
+from surpass.methods import method_names
 from surpass.models.sources import ladder_names
 from surpass.overrides import model_name, override
 from surpass.study import Study
 from surpass.tasks.chess import ChessTask
+from surpass.tasks.planted import PlantedTask
 from surpass.train.recipe import Recipe
 
 ONE, TWO = "ladder:chess-1", "ladder:chess-2"
@@ -67,7 +68,7 @@ def test_names_of_models():
 
 def test_every_other_setting():
     texts = ["methods=naive", "labels=hard", "num_train=5", "num_test=7", "train_mix=even"]
-    texts += ["test_mix=source", "test_part=validation"]
+    texts += ["test_mix=source", "test_part=validation", "num_validation=11", "between=3,chess-2"]
     texts += ["epochs=3", "batch_size=8", "learning_rate=2e-3", "schedule=cosine", "warmup_frac=0.5"]
     texts += ["weight_decay=.1", "puzzles=my.csv", "max_puzzles=9", "split_seed=4"]
     assert override(STUDY, texts) == Study(
@@ -78,6 +79,8 @@ def test_every_other_setting():
         labels="hard",
         num_train=5,
         num_test=7,
+        num_validation=11,
+        between=("ladder:chess-3", TWO),
         train_mix="even",
         test_mix="source",
         test_part="validation",
@@ -88,8 +91,56 @@ def test_every_other_setting():
 
 
 def test_all():
-    assert override(STUDY, ["methods=all"]).methods == tuple(METHODS)
-    assert override(override(STUDY, ["num_test=3"]), ["num_test=all"]).num_test is None
+    assert override(STUDY, ["methods=all"]).methods == method_names()
+    for name in ("num_test", "num_validation"):
+        small = override(STUDY, [f"{name}=3"])
+        assert getattr(small, name) == 3
+        assert getattr(override(small, [f"{name}=all"]), name) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "methods"),
+    [
+        ("naive", ("naive",)),
+        ("naive,early_stop,gce", ("naive", "early_stop", "gce")),
+        ("gce(q=0.5)", ("gce(q=0.5)",)),
+        (
+            "confidence(alpha=0.75, warmup_frac=0.1),naive",
+            ("confidence(alpha=0.75, warmup_frac=0.1)", "naive"),
+        ),
+        ("gce(q=0.5),gce(q=0.7),gce", ("gce(q=0.5)", "gce(q=0.7)", "gce")),
+        (" naive , gce( q = 0.5 ) ", ("naive", "gce( q = 0.5 )")),
+        (
+            "naive(loss=confidence(alpha=0.5,warmup_frac=0.2)),mix_truth(frac=0.2,pick='errors')",
+            ("naive(loss=confidence(alpha=0.5,warmup_frac=0.2))", "mix_truth(frac=0.2,pick='errors')"),
+        ),
+    ],
+)
+def test_methods_with_settings(text, methods):
+    """Commas in parentheses belong to a method; so do spaces."""
+    assert override(STUDY, [f"methods={text}"]).methods == methods
+
+
+def test_methods_of_somebody_else(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "def soft(w2s, *, keep=0.5, seed=0):\n    return w2s.student(w2s.weak_labels)\n"
+    (tmp_path / "methods_of_overrides.py").write_text(code)
+    method = "methods_of_overrides:soft(keep=0.25, seed=1)"
+    study = override(STUDY, [f"methods={method},naive", "seeds=1"])
+    assert study.methods == (method, "naive")
+    assert [row.method for row in study.rows()] == [method, "naive"]
+    with pytest.raises(ConfigError, match="has no setting 'kept'; it has keep, seed"):
+        override(STUDY, ["methods=methods_of_overrides:soft(kept=1)"])
+
+
+@pytest.mark.parametrize("text", ["3,4", "chess-3,chess-4", "ladder:chess-3,4"])
+def test_models_between(text):
+    assert override(STUDY, [f"between={text}"]).between == ("ladder:chess-3", "ladder:chess-4")
+
+
+def test_models_between_that_are_files(tmp_path):
+    middle = write_model(tmp_path, "middle")
+    assert override(STUDY, [f"between={middle},3"]).between == (middle, "ladder:chess-3")
 
 
 def test_a_value_may_hold_an_equals_sign():
@@ -139,6 +190,20 @@ SEEDS = "give a number of seeds from 1 to 10000, a list 0,1,2 or a range 0-9"
         ("pairs=x:y>chess-2", "no model 'x:y'; name one as ladder:chess-1"),
         ("methods=naive,alchemy", "no method 'alchemy'; there are: "),
         ("methods=naive,naive", "names one twice"),
+        ("methods=naive,", "'' is no name; write name, name(key=value) or module:function(key=value)"),
+        ("methods=naive,all", "no method 'all'; "),
+        ("methods=gce(q=0.5", "'gce(q=0.5' is no name"),
+        ("methods=gce(p=0.5)", "loss gce has no setting 'p'; it has q"),
+        ("methods=early_stop(after=3)", "method early_stop has no setting 'after'; it has none"),
+        ("methods=gce(q=0.5,q=0.7)", "'q=0.7' is no setting; write key=value, each key once"),
+        ("methods=confidnce", "no method 'confidnce'; did you mean confidence or "),
+        ("methods=gce (q=0.5)", "'gce (q=0.5)' is no name"),
+        ("between=99", "no rung 'chess-99' on the ladder; there are: chess-1, chess-2"),
+        ("between=x:y", "no model 'x:y'; name one as ladder:chess-1"),
+        ("num_validation=0", "num_validation=0 must be at least 1"),
+        ("num_validation=some", "num_validation=some is no whole number"),
+        ("num_train=all", "num_train=all is no whole number"),
+        ("early_stopping=true", "early_stopping=true must be yes or no"),
         ("labels=fuzzy", "labels='fuzzy' must be one of soft, hard"),
         ("num_train=0", "num_train=0 must be at least 1"),
         ("num_test=0", "num_test=0 must be at least 1"),
@@ -155,8 +220,60 @@ def test_mistakes_are_one_helpful_line(text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_settings_of_another_task():
-    study = Study(name="toy", task=ToyTask(), pairs=((ONE, TWO),))
-    assert override(study, ["split_seed=2"]).task == ToyTask(split_seed=2)
-    with pytest.raises(ConfigError, match="task toy has no setting 'max_puzzles'"):
-        override(study, ["max_puzzles=2"])
+class TestSettingsOfTheTask:
+    """Its fields of whole numbers, numbers and texts, whatever the task."""
+
+    def test_of_each_kind(self):
+        planted = Study(name="planted", task=PlantedTask(), pairs=(("linear:2", "linear:4"),))
+        texts = ["num_classes=3", "separation=3.5", "problem_seed=7", "growth=-1", "num_train=9"]
+        assert override(planted, texts) == planted.replace(
+            task=PlantedTask(num_classes=3, separation=3.5, problem_seed=7, growth=-1.0), num_train=9
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("num_classes=few", "num_classes=few is no whole number"),
+            ("num_classes=1", "num_classes=1 must be a whole number from 2 to 100"),
+            ("separation=far", "separation=far is no number"),
+            ("seperation=3", "no setting 'seperation'; did you mean separation?"),
+            ("max_puzzles=2", "no setting 'max_puzzles'; "),
+            ("split_seed=2", "no setting 'split_seed'; did you mean "),
+        ],
+    )
+    def test_mistakes(self, text, message):
+        planted = Study(name="planted", task=PlantedTask(), pairs=(("linear:2", "linear:4"),))
+        with pytest.raises(ConfigError) as caught:
+            override(planted, [text])
+        assert message in str(caught.value)
+
+    def test_every_setting_is_named(self):
+        with pytest.raises(ConfigError) as caught:
+            override(STUDY, ["zzz=3"])
+        assert str(caught.value).endswith(", weight_decay, puzzles, max_puzzles, split_seed")
+
+    def test_of_another_task(self):
+        study = Study(name="toy", task=ToyTask(), pairs=((ONE, TWO),))
+        assert override(study, ["split_seed=2"]).task == ToyTask(split_seed=2)
+        with pytest.raises(ConfigError, match=r"no setting 'max_puzzles'; there are: .*, split_seed"):
+            override(study, ["max_puzzles=2"])
+
+    def test_fields_of_other_types_cannot_be_named(self):
+        with pytest.raises(ConfigError, match="no setting 'difficulty'"):
+            override(Study(name="toy", task=ToyTask(), pairs=((ONE, TWO),)), ["difficulty=3"])
+
+    def test_a_task_without_fields(self):
+        class Plain:
+            def __getattr__(self, name: str) -> object:
+                return getattr(ToyTask(), name)
+
+        study = Study(name="toy", task=Plain(), pairs=((ONE, TWO),))
+        assert override(study, ["seeds=1"]).seeds == (0,)
+        with pytest.raises(ConfigError, match="no setting 'split_seed'"):
+            override(study, ["split_seed=1"])
+
+
+@pytest.mark.parametrize(("text", "value"), [("yes", True), ("no", False)])
+def test_early_stopping(text, value):
+    assert STUDY.early_stopping is None
+    assert override(STUDY, [f"early_stopping={text}"]).early_stopping is value

@@ -12,10 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from reference.results import counted, results, study
+from reference.results import UNDEFINED, counted, metrics_of, results, study
 from surpass.errors import DataError, StoreError
-from surpass.results import SCHEMA, Key, Results
+from surpass.results import JSON_VERSION, Results
+from surpass.rows import METRICS, SCHEMA, Key, LeftOut
 from surpass.stats import estimate_pgr
+
+LEFT_OUT = (LeftOut("a", "b", "knn_filter", "it needs classes"), LeftOut("a", "b", "generative", "no text"))
 
 
 def test_rows_hold_the_derived_accuracies_and_pgr() -> None:
@@ -27,6 +30,49 @@ def test_rows_hold_the_derived_accuracies_and_pgr() -> None:
     assert row["pgr"] == pytest.approx(0.25)
     assert row["num_test"] == 400
     assert built.rows()[1]["weak_acc"] == 121 / 400
+
+
+def test_rows_hold_every_metric_under_its_own_name() -> None:
+    for row in results().rows():
+        expected = metrics_of(row["seed"])
+        assert {name: row[name] for name in METRICS if name != UNDEFINED} == {
+            name: value for name, value in expected.items() if name != UNDEFINED
+        }
+        assert math.isnan(row[UNDEFINED])
+    assert len(set(SCHEMA.names)) == len(SCHEMA.names)
+    assert {str(SCHEMA.field(name).type) for name in METRICS} == {"double"}
+
+
+def test_summaries_hold_the_mean_over_seeds_of_every_metric() -> None:
+    for num_seeds in (1, 2, 4):
+        for summary in results(num_seeds=num_seeds).summary():
+            assert list(summary.metrics) == list(METRICS)
+            for name, value in summary.metrics.items():
+                seeds = [metrics_of(seed)[name] for seed in range(num_seeds)]
+                assert value == sum(seeds) / num_seeds or (name == UNDEFINED and math.isnan(value))
+
+
+def test_a_metric_that_one_seed_lacks_has_no_mean() -> None:
+    rows, correct = study()
+    rows[0] = replace(rows[0], metrics=dict(rows[0].metrics) | {"auroc": math.nan})
+    naive, oracle = Results.build(rows, correct).summary()
+    assert math.isnan(naive.metrics["auroc"])
+    assert not math.isnan(oracle.metrics["auroc"])
+
+
+@pytest.mark.parametrize(
+    ("change", "odd"),
+    [
+        (lambda m: m.pop("capa"), r"\['capa'\]"),
+        (lambda m: m.update(loss=0.5), r"\['loss'\]"),
+        (lambda m: m.clear(), r"\['agreement', "),
+    ],
+)
+def test_metrics_are_these_and_no_others(change: object, odd: str) -> None:
+    metrics = metrics_of(0)
+    change(metrics)
+    with pytest.raises(DataError, match=rf"metrics of a row of 'naive' must be agreement, .*; see {odd}"):
+        study(metrics=metrics)
 
 
 def test_pgr_of_a_row_without_a_gap_is_nan() -> None:
@@ -58,8 +104,10 @@ def test_order_of_rows_changes_no_digit() -> None:
     rows, correct = study(num_seeds=4)
     shuffled = rows.copy()
     random.Random(3).shuffle(shuffled)
-    expected = {s.key: s for s in Results.build(rows, correct).summary()}
-    assert {s.key: s for s in Results.build(shuffled, correct).summary()} == expected
+    built, other = Results.build(rows, correct), Results.build(shuffled, correct)
+    # As text, in which a missing number equals another.
+    assert sorted(map(repr, other.summary())) == sorted(map(repr, built.summary()))
+    assert sorted(map(repr, other.ranks)) == sorted(map(repr, built.ranks))
 
 
 def test_seeds_with_test_sets_of_their_own_are_nested() -> None:
@@ -111,30 +159,62 @@ def test_labels_are_soft_or_hard() -> None:
 
 
 def test_json_gives_back_the_same_results(tmp_path: Path) -> None:
-    built = results([("a", "b", 120, 200), ("b", "b", 200, 200)])
+    built = results([("a", "b", 120, 200), ("b", "b", 200, 200)], left_out=LEFT_OUT)
     path = tmp_path / "results.json"
     built.to_json(path)
     read = Results.from_json(path)
     assert read == built
     assert read.table.schema == SCHEMA
-    assert math.isnan(read.rows()[0]["agreement_wrong"])
+    assert math.isnan(read.rows()[0][UNDEFINED])
+    assert math.isnan(read.summary()[0].metrics[UNDEFINED])
     assert math.isnan(read.summary()[2].estimate.value)
-    assert read.summary()[0] == built.summary()[0]
+    assert list(map(repr, read.summary())) == list(map(repr, built.summary()))
+    assert read.ranks == built.ranks
+    assert read.ranks[1].comparison is not None
+    assert read.left_out == LEFT_OUT
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_of_ranks_without_a_number(tmp_path: Path) -> None:
+    """No pair with a gap, so that there is no median."""
+    built = results([("a", "b", 200, 200)])
+    built.to_json(tmp_path / "r.json")
+    read = Results.from_json(tmp_path / "r.json")
+    assert read == built
+    assert all(math.isnan(rank.pgr.median) and math.isnan(rank.pgr.low) for rank in read.ranks)
+    assert read.ranks[0].pgr.reasons == built.ranks[0].pgr.reasons
 
 
 def test_json_is_standard_and_versioned(tmp_path: Path) -> None:
     results().to_json(tmp_path / "r.json")
     text = (tmp_path / "r.json").read_text()
     document = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert (document["format"], document["version"]) == ("surpass-results", 1)
-    assert document["rows"][0]["agreement_wrong"] is None
+    assert (
+        (document["format"], document["version"])
+        == ("surpass-results", 2)
+        == ("surpass-results", JSON_VERSION)
+    )
+    assert list(document) == ["format", "version", "rows", "summaries", "methods", "left_out"]
+    assert document["rows"][0][UNDEFINED] is None
+    assert document["summaries"][0]["metrics"][UNDEFINED] is None
+    assert document["summaries"][0]["metrics"]["capa"] == metrics_of(0)["capa"] + 1 / 128
     assert document["summaries"][0]["estimate"]["valid"] is True
+    assert [rank["method"] for rank in document["methods"]] == ["naive", "ceiling-stop"]
+    assert document["methods"][0]["comparison"] is None
+    assert document["methods"][1]["comparison"]["correction"] == "holm"
+    assert document["left_out"] == []
+
+
+def test_json_names_what_was_left_out(tmp_path: Path) -> None:
+    results(left_out=LEFT_OUT).to_json(tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["left_out"] == [left._asdict() for left in LEFT_OUT]
 
 
 def test_results_differ_by_a_single_digit() -> None:
     assert results() == results()
     assert results() != results(seconds=30.000000000000004)
+    assert results() != results(left_out=LEFT_OUT)
+    assert results() != results(metrics=metrics_of(0) | {"gain": 1.0})
     assert results() != "results"
     assert repr(results()) == "Results(4 rows, 2 summaries)"
 
@@ -142,6 +222,7 @@ def test_results_differ_by_a_single_digit() -> None:
 def test_an_empty_study_is_a_table_of_no_rows(tmp_path: Path) -> None:
     empty = Results.build([], {})
     assert (len(empty), empty.summary(), empty.table.schema) == (0, [], SCHEMA)
+    assert (empty.ranks, empty.left_out) == ((), ())
     empty.to_json(tmp_path / "r.json")
     assert Results.from_json(tmp_path / "r.json") == empty
 
@@ -174,6 +255,18 @@ def test_a_file_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
         (lambda d: d["rows"][0].update(seed="first"), "damaged"),
         (lambda d: d["summaries"][0]["estimate"].pop("low"), "damaged"),
         (lambda d: d["summaries"][0].update(estimate=None), "damaged"),
+        (lambda d: d.update(version=1), "is version 1 of the results format, this Surpass reads 2"),
+        (lambda d: d["rows"][0].pop("capa"), "damaged"),
+        (lambda d: d["summaries"][0].pop("metrics"), "damaged"),
+        (lambda d: d.pop("methods"), "damaged"),
+        (lambda d: d["methods"][0].pop("pgr"), "damaged"),
+        (lambda d: d["methods"][0].pop("num_pairs"), "damaged"),
+        (lambda d: d["methods"][0].update(rank=1), "damaged"),
+        (lambda d: d["methods"][0]["pgr"].pop("reasons"), "damaged"),
+        (lambda d: d["methods"][1]["comparison"].pop("low"), "damaged"),
+        (lambda d: d["methods"][1].update(comparison=3), "damaged"),
+        (lambda d: d.pop("left_out"), "damaged"),
+        (lambda d: d.update(left_out=[{"method": "naive"}]), "damaged"),
     ],
 )
 def test_other_json_is_refused(tmp_path: Path, change: object, message: str) -> None:

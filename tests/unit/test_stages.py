@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +10,79 @@ import pyarrow.parquet as pq
 import pytest
 
 from reference.studies import ToyTask, some_examples, write_model
+from surpass import rules
+from surpass.calls import code_digest
 from surpass.errors import ConfigError, DataError
-from surpass.labels import RULES
-from surpass.stages import STAGES, TRUTH, Context, Examples, Fit, Label, Relabel, Score, Stage
+from surpass.models.sources import resolve
+from surpass.stages import (
+    STAGES,
+    TRUTH,
+    Adapt,
+    Blend,
+    Compare,
+    Context,
+    Examples,
+    Features,
+    Fit,
+    Hint,
+    Label,
+    LabelStage,
+    ModelStage,
+    Prompt,
+    Relabel,
+    Score,
+    Stage,
+    Stop,
+    Truth,
+)
 from surpass.tasks import ExampleTables
 from surpass.tasks.chess import ChessTask
+from surpass.tasks.planted import PlantedTask
 from surpass.tasks.puzzles import SHIPPED
 from surpass.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One stage of each kind, each taking from the one before."""
+    """One stage of each kind, each taking from some before."""
 
     examples: Examples
+    truth: Truth
     fit: Fit
     label: Label
     relabel: Relabel
+    hint: Hint
+    features: Features
+    stop: Stop
+    blend: Blend
+    adapt: Adapt
+    prompt: Prompt
     score: Score
+    compare: Compare
 
 
 def chain(model: str, *, examples: dict[str, Any] | None = None, fit: dict[str, Any] | None = None) -> Chain:
     first = some_examples(**examples or {})
-    second = Fit(
+    learned = Fit(
         **{"model": model, "examples": first, "labels": TRUTH, "recipe": Recipe(), "seed": 0} | (fit or {})
     )
-    labels = Label(source=second, examples=first)
-    hard = Relabel(labels=labels, rule="harden")
-    return Chain(first, second, labels, hard, Score(labels=hard, examples=first))
+    labels = Label(source=learned, examples=first)
+    hard = Relabel(labels=(labels,), rule="harden")
+    return Chain(
+        examples=first,
+        truth=Truth(examples=first),
+        fit=learned,
+        label=labels,
+        relabel=hard,
+        hint=Hint(examples=first, labels=labels),
+        features=Features(source=learned, examples=first),
+        stop=Stop(fit=replace(learned, snapshots=2), examples=first, labels=TRUTH),
+        blend=Blend(model=model, examples=first, fits=(learned,), weights=(0.5, 0.5)),
+        adapt=Adapt(model=model, examples=first, seed=0),
+        prompt=Prompt(model=model, examples=first, labels=TRUTH, seed=0),
+        score=Score(labels=hard, examples=first),
+        compare=Compare(student=hard, weak=labels, examples=first),
+    )
 
 
 @pytest.fixture
@@ -50,27 +96,50 @@ def stages(model: str) -> Chain:
 
 
 @pytest.fixture
-def changes(
-    tmp_path: Path, stages: Chain, monkeypatch: pytest.MonkeyPatch
-) -> dict[type[Stage], dict[str, Any]]:
+def changes(tmp_path: Path, stages: Chain) -> dict[type[Stage], dict[str, Any]]:
     """For every field of every kind of stage, another value than in `stages`."""
-    monkeypatch.setitem(RULES, "other", RULES["harden"])
     two = write_model(tmp_path, "two")
     examples = replace(stages.examples, size=11)
     label = replace(stages.label, examples=examples)
     return {
-        Examples: {"task": ToyTask(split_seed=1), "part": "student", "size": None, "seed": 1, "mix": "even"},
+        Examples: {
+            "task": ToyTask(split_seed=1),
+            "part": "student",
+            "size": None,
+            "seed": 1,
+            "mix": "even",
+            "skip": 10,
+        },
+        Hint: {"examples": examples, "labels": label},
+        Features: {"source": two, "examples": examples},
+        Truth: {"examples": examples},
         Fit: {
             "model": two,
             "examples": examples,
             "labels": label,
-            "loss": "other",
+            "loss": "confidence",
             "recipe": Recipe(epochs=6),
             "seed": 1,
+            "start": stages.blend,
+            "adapter": "head",
+            "snapshots": 3,
+            "ema": 0.5,
         },
+        Stop: {"fit": replace(stages.stop.fit, seed=1), "examples": examples, "labels": label},
+        Blend: {"model": two, "examples": examples, "fits": (stages.stop,), "weights": (0.25, 0.75)},
+        Adapt: {"model": two, "examples": examples, "recipe": Recipe(epochs=2), "seed": 1},
+        Prompt: {"model": two, "examples": examples, "labels": label, "num_shots": 4, "seed": 1},
         Label: {"source": two, "examples": examples},
-        Relabel: {"labels": label, "rule": "other"},
+        Relabel: {
+            "labels": (label,),
+            "rule": "soften",
+            "examples": examples,
+            "features": stages.features,
+            "reference": (label,),
+            "num_classes": 2,
+        },
         Score: {"labels": label, "examples": examples},
+        Compare: {"student": label, "weak": stages.relabel, "examples": examples},
     }
 
 
@@ -78,6 +147,15 @@ def of_kind(stages: Chain, kind: type[Stage]) -> Stage:
     return next(
         getattr(stages, field.name) for field in fields(stages) if type(getattr(stages, field.name)) is kind
     )
+
+
+def late(kind: type[Stage]) -> dict[str, Any]:
+    """The fields whose default keeps what a stage was before it had them, with that default."""
+    return {
+        field.name: field.default
+        for field in fields(kind)
+        if field.metadata.get("surpass.role") == "since_default"
+    }
 
 
 class TestId:
@@ -89,7 +167,8 @@ class TestId:
             assert len(of_kind(first, kind).id) == 64
 
     def test_every_stage_has_its_own(self, stages):
-        assert len({of_kind(stages, kind).id for kind in STAGES.values()}) == 5
+        assert {type(getattr(stages, field.name)) for field in fields(stages)} == set(STAGES.values())
+        assert len({of_kind(stages, kind).id for kind in STAGES.values()}) == len(STAGES) == 13
 
     def test_every_field_counts(self, stages, changes):
         assert changes.keys() == set(STAGES.values())
@@ -100,18 +179,50 @@ class TestId:
             assert len(ids | {stage.id}) == 1 + len(others), kind
 
     @pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
-    def test_every_setting_of_a_recipe_counts(self, stages, field):
+    @pytest.mark.parametrize("kind", ["fit", "adapt"])
+    def test_every_setting_of_a_recipe_counts(self, stages, kind, field):
+        stage = getattr(stages, kind)
         other = {"schedule": "cosine"}.get(field) or getattr(Recipe(), field) / 2 + 3e-3
         value = int(other) + 1 if field in ("epochs", "batch_size") else other
-        changed = replace(stages.fit, recipe=replace(stages.fit.recipe, **{field: value}))
-        assert changed.id != stages.fit.id
+        changed = replace(stage, recipe=replace(stage.recipe, **{field: value}))
+        assert changed.id != stage.id
+
+    @pytest.mark.parametrize(
+        ("kind", "field", "name"),
+        [
+            ("fit", "loss", "gce(q={})"),
+            ("fit", "adapter", "lora(rank={})"),
+            ("relabel", "rule", "top_confident(frac={})"),
+        ],
+    )
+    def test_settings_behind_a_name_count(self, stages, kind, field, name):
+        stage = getattr(stages, kind)
+        texts = [name.partition("(")[0], name.format("0.5"), name.format("0.25"), name.format("1")]
+        texts = [text for text in texts if field != "adapter" or "." not in text]
+        assert len({replace(stage, **{field: text}).id for text in texts}) == len(texts)
+
+    def test_the_order_of_several_counts(self, stages):
+        one, two = stages.label, Label(source=stages.stop, examples=stages.examples)
+        for field in ("labels", "reference"):
+            there, back = (replace(stages.relabel, **{field: both}) for both in ((one, two), (two, one)))
+            assert there.id != back.id
+        assert replace(stages.relabel, labels=(one, one)).id != stages.relabel.id
+        fits = (stages.fit, stages.stop)
+        there, back = (
+            replace(stages.blend, fits=both, weights=(0.5, 0.25, 0.25)) for both in (fits, fits[::-1])
+        )
+        assert there.id != back.id
+
+    def test_student_and_supervisor_cannot_change_places(self, stages):
+        turned = Compare(student=stages.label, weak=stages.relabel, examples=stages.examples)
+        assert turned.id != stages.compare.id
 
     def test_a_change_reaches_everything_behind_it_and_nothing_before(self, model, stages):
         other = chain(model, fit={"recipe": Recipe(epochs=9)})
-        changed = [
-            kind for kind in STAGES if of_kind(stages, STAGES[kind]).id != of_kind(other, STAGES[kind]).id
-        ]
-        assert changed == ["fit", "label", "relabel", "score"]
+        same = {
+            kind for kind in STAGES if of_kind(stages, STAGES[kind]).id == of_kind(other, STAGES[kind]).id
+        }
+        assert same == {"examples", "truth", "adapt", "prompt"}
         first = chain(model, examples={"seed": 3})
         assert all(of_kind(first, kind).id != of_kind(stages, kind).id for kind in STAGES.values())
 
@@ -130,6 +241,8 @@ class TestId:
         for kind in STAGES.values():
             monkeypatch.setattr(kind, "label", property(lambda self: "renamed"))
             monkeypatch.setattr(kind, "cost", property(lambda self: 0.0))
+            monkeypatch.setattr(kind, "teacher", property(lambda self: "nobody"), raising=False)
+            monkeypatch.setattr(kind, "runs_in", "surpass.errors")
             assert replace(of_kind(stages, kind)).id == of_kind(stages, kind).id
 
     def test_it_never_changes_once_it_was_asked_for(self, stages):
@@ -137,17 +250,103 @@ class TestId:
             stages.fit.seed = 3
 
 
+class TestFieldsAddedLater:
+    """What is in people's stores was computed before there were such fields, and is found again."""
+
+    def test_which_they_are(self):
+        assert {kind: late(STAGES[kind]) for kind in STAGES if late(STAGES[kind])} == {
+            "examples": {"skip": 0},
+            "fit": {"start": None, "adapter": "full", "snapshots": 0, "ema": 0.0},
+        }
+
+    @pytest.mark.parametrize("kind", [Examples, Fit])
+    def test_naming_the_default_changes_no_id(self, stages, kind):
+        plain = of_kind(stages, kind)
+        for name, default in late(kind).items():
+            assert replace(plain, **{name: default}).id == plain.id
+        assert not late(kind).keys() & plain.identity["fields"].keys()
+
+    def test_ema_may_be_a_whole_zero(self, stages):
+        assert replace(stages.fit, ema=0).id == stages.fit.id
+
+    def test_identities_are_these(self):
+        """By hand, so that no field can slip in; of an untrained model and a task without files."""
+        examples = Examples(task=PlantedTask(num_features=4), part="weak", size=8, seed=3)
+        assert examples.identity == {
+            "stage": "examples",
+            "version": 1,
+            "fields": {
+                "task": {
+                    "num_classes": 2,
+                    "num_features": 4,
+                    "separation": 2.8,
+                    "precision": 4.0,
+                    "growth": 0.25,
+                    "label_noise": 0.0,
+                    "imbalance": 1.0,
+                    "problem_seed": 0,
+                },
+                "part": "weak",
+                "size": 8,
+                "seed": 3,
+                "mix": "all",
+            },
+            "outside": {"task": "planted"},
+        }
+        fit = Fit(model="linear:4", examples=examples, labels=TRUTH, recipe=Recipe(), seed=5)
+        recipe = {field.name: getattr(Recipe(), field.name) for field in fields(Recipe)}
+        assert fit.identity == {
+            "stage": "fit",
+            "version": Fit.version,
+            "fields": {
+                "examples": examples.id,
+                "labels": "truth",
+                "loss": "xent",
+                "recipe": recipe,
+                "seed": 5,
+            },
+            "outside": {"model": resolve("linear:4").digest},
+        }
+        changed = replace(fit, adapter="head", snapshots=2).identity["fields"]
+        assert changed == fit.identity["fields"] | {"adapter": "head", "snapshots": 2}
+
+
 class TestFilesFromOutside:
     def test_the_same_name_with_other_weights_is_another_stage(self, tmp_path, model, stages):
-        zero_shot = Label(source=model, examples=stages.examples)
-        before = [zero_shot.id, stages.fit.id, stages.score.id]
+        def of_the_model(stages: Chain) -> list[str]:
+            zero_shot = [kind(source=model, examples=stages.examples) for kind in (Label, Features)]
+            fitted = [stages.fit, stages.blend, stages.adapt, stages.prompt, stages.score]
+            return [stage.id for stage in zero_shot + fitted]
+
+        before = of_the_model(stages)
         write_model(tmp_path, "one", mark=1)
         again = chain(model)
-        after = [Label(source=model, examples=again.examples).id, again.fit.id, again.score.id]
-        assert not set(after) & set(before)
-        assert again.examples.id == stages.examples.id
+        assert not set(of_the_model(again)) & set(before)
+        assert (again.examples.id, again.truth.id) == (stages.examples.id, stages.truth.id)
         write_model(tmp_path, "one")
-        assert chain(model).score.id == before[2]
+        assert of_the_model(chain(model)) == before
+
+    def test_who_names_a_model_is_the_only_one_to_digest_it(self, model, stages):
+        digest = {"model": resolve(model).digest}
+        by_name = {"fit", "blend", "adapt", "prompt"}
+        for kind in STAGES.keys() - {"examples"}:
+            outside = of_kind(stages, STAGES[kind]).outside()
+            assert outside == (digest if kind in by_name else {}), kind
+        for kind in (Label, Features):
+            assert kind(source=model, examples=stages.examples).outside() == digest
+
+    def test_a_task_of_somebody_elses_counts_by_its_code(self, stages):
+        assert stages.examples.outside() == {"task": "toy"} | code_digest("reference.studies:ToyTask")
+        assert len(stages.examples.outside()["code"]) == 64
+        assert "code" not in some_examples(task=ChessTask()).outside()
+
+    def test_so_do_losses_and_rules(self, tmp_path, stages, monkeypatch):
+        monkeypatch.syspath_prepend(tmp_path)
+        source = "def loss(logits_NC, weak_probs_NC, progress): ...\ndef rule(given): ...\n"
+        (tmp_path / "theirs_of_stages.py").write_text(source)
+        code = code_digest("theirs_of_stages:loss")
+        assert replace(stages.fit, loss="theirs_of_stages:loss").outside() == stages.fit.outside() | code
+        assert replace(stages.relabel, rule="theirs_of_stages:rule").outside() == code
 
     @pytest.fixture
     def own(self, tmp_path: Path) -> Path:
@@ -170,41 +369,205 @@ class TestFilesFromOutside:
 
 class TestUpstream:
     def test_of_each_kind(self, model, stages):
-        assert stages.examples.upstream == ()
-        assert stages.fit.upstream == (stages.examples,)
-        assert replace(stages.fit, labels=stages.relabel).upstream == (stages.examples, stages.relabel)
-        assert stages.label.upstream == (stages.fit, stages.examples)
-        assert Label(source=model, examples=stages.examples).upstream == (stages.examples,)
-        assert stages.relabel.upstream == (stages.label,)
-        assert stages.score.upstream == (stages.relabel, stages.examples)
+        examples, fit, label, relabel = stages.examples, stages.fit, stages.label, stages.relabel
+        assert examples.upstream == ()
+        assert stages.truth.upstream == (examples,)
+        assert fit.upstream == (examples,)
+        assert replace(fit, labels=relabel).upstream == (examples, relabel)
+        assert replace(fit, examples=stages.hint, start=stages.blend).upstream == (stages.hint, stages.blend)
+        assert label.upstream == stages.features.upstream == (fit, examples)
+        assert Label(source=model, examples=examples).upstream == (examples,)
+        assert relabel.upstream == (label,)
+        full = replace(
+            relabel,
+            labels=(label, stages.truth),
+            examples=examples,
+            features=stages.features,
+            reference=(stages.truth,),
+        )
+        assert full.upstream == (label, stages.truth, examples, stages.features, stages.truth)
+        assert stages.hint.upstream == (examples, label)
+        assert stages.stop.upstream == (stages.stop.fit, examples)
+        assert replace(stages.stop, labels=label).upstream == (stages.stop.fit, examples, label)
+        assert stages.blend.upstream == (examples, fit)
+        assert stages.adapt.upstream == stages.prompt.upstream == (examples,)
+        assert replace(stages.prompt, labels=label).upstream == (examples, label)
+        assert stages.score.upstream == (relabel, examples)
+        assert stages.compare.upstream == (relabel, label, examples)
 
     def test_identity_names_it_by_id(self, stages):
         assert stages.label.identity["fields"] == {"source": stages.fit.id, "examples": stages.examples.id}
+        given = stages.compare.identity["fields"]
+        assert given == {
+            "student": stages.relabel.id,
+            "weak": stages.label.id,
+            "examples": stages.examples.id,
+        }
+        assert stages.relabel.identity["fields"]["labels"] == [stages.label.id]
+
+
+class TestWhoseTruth:
+    def test_of_each_kind(self, stages):
+        given = {field.name for field in fields(stages) if getattr(stages, field.name).truth_of is not None}
+        assert given == {"truth", "fit", "stop", "prompt"}
+        for name in given:
+            assert getattr(stages, name).truth_of is stages.examples
+
+    def test_none_where_labels_take_its_place(self, stages):
+        for stage in (stages.fit, stages.stop, stages.prompt):
+            assert replace(stage, labels=stages.label).truth_of is None
+
+
+class TestOnOtherExamples:
+    def test_labels_come_about_in_the_same_way(self, model, stages):
+        others = some_examples(part="test", size=4)
+        assert stages.truth.on(others) == Truth(examples=others)
+        assert stages.label.on(others) == Label(source=stages.fit, examples=others)
+        assert Label(source=model, examples=stages.examples).on(others) == Label(
+            source=model, examples=others
+        )
+        assert stages.features.on(others) == Features(source=stages.fit, examples=others)
+        assert stages.relabel.on(others) == replace(stages.relabel, labels=(stages.label.on(others),))
+
+    def test_what_a_rule_sees_goes_along_but_not_whom_it_trusts(self, stages):
+        others = some_examples(part="test", size=4)
+        full = replace(
+            stages.relabel,
+            labels=(stages.label, stages.truth),
+            examples=stages.examples,
+            features=stages.features,
+            reference=(stages.truth,),
+            num_classes=2,
+        )
+        assert full.on(others) == replace(
+            full,
+            labels=(stages.label.on(others), Truth(examples=others)),
+            examples=others,
+            features=stages.features.on(others),
+        )
+        assert full.on(stages.examples) == full
+
+    def test_models_see_what_they_learned_from(self, stages):
+        others = some_examples(part="test", size=4)
+        shown = replace(stages.fit, examples=stages.hint, snapshots=2)
+        stop = replace(stages.stop, fit=shown)
+        blend = replace(stages.blend, fits=(stop,))
+        hint = Hint(examples=others, labels=stages.label.on(others))
+        for source in (shown, stop, blend):
+            assert source.sees(others) == hint
+            assert Label(source=source, examples=stages.examples).on(others).examples == hint
+        for source in (stages.fit, stages.stop, stages.blend, stages.adapt, stages.prompt):
+            assert source.sees(others) is others
 
 
 def test_labels_for_people(model, stages):
     assert stages.examples.label == "toy-weak-10-s0"
     assert replace(stages.examples, size=None, mix="even", seed=2).label == "toy-weak-even-all-s2"
+    assert replace(stages.examples, skip=20).label == "toy-weak-10-behind-20-s0"
+    assert stages.truth.label == "of-toy-weak-10-s0"
     assert stages.fit.label == "one-truth-xent-s0"
     assert replace(stages.fit, labels=stages.label, seed=3).label == "one-from-one-xent-s3"
+    assert replace(stages.fit, labels=stages.relabel, adapter="head").label == "one-head-from-one-xent-s0"
     assert stages.label.label == "one-truth-xent-s0-on-toy-weak-10-s0"
+    assert stages.features.label == stages.label.label
     assert Label(source=model, examples=stages.examples).label == "one-on-toy-weak-10-s0"
     assert stages.relabel.label == f"harden-{stages.label.label}"
+    assert stages.hint.label == "toy-weak-10-s0-hint-one"
+    assert stages.stop.label == "one-truth-xent-s0-stopped-by-truth"
+    assert replace(stages.stop, labels=stages.label).label == "one-truth-xent-s0-stopped-by-one"
+    assert stages.blend.label == "one-truth-xent-s0-blend-0.5-0.5"
+    assert stages.adapt.label == "one-texts-s0"
+    assert stages.prompt.label == "one-5-shots-truth-s0"
+    assert replace(stages.prompt, labels=stages.label).label == "one-5-shots-from-one-s0"
     assert stages.score.label == stages.relabel.label
+    assert stages.compare.label == f"{stages.relabel.label}-with-one"
+
+
+def test_teachers(stages):
+    soft = replace(stages.relabel, rule="soften(temperature=3)")
+    assert [stages.truth.teacher, stages.label.teacher, stages.relabel.teacher] == ["truth", "one", "one"]
+    assert soft.teacher == "one-soften"
+    assert replace(soft, labels=(soft,)).teacher == "one-soften-soften"
+    student = replace(stages.fit, labels=soft, snapshots=2)
+    stop = replace(stages.stop, fit=student)
+    assert student.teacher == stop.teacher == replace(stages.blend, fits=(stop,)).teacher == "one-soften"
+    assert (stages.fit.teacher, stages.prompt.teacher, stages.adapt.teacher) == ("truth", "truth", "texts")
 
 
 def test_costs_grow_with_the_work(tmp_path, stages):
     large = write_model(tmp_path, "large", flops=1e9)
     assert stages.fit.cost == 3 * 1e6 * 10 * 5
     assert replace(stages.fit, model=large).cost == 1000 * stages.fit.cost
-    assert stages.label.cost == 1e6 * 10
+    assert stages.label.cost == stages.features.cost == 1e6 * 10
     assert Label(source=large, examples=stages.examples).cost == 1e9 * 10
+    assert stages.stop.cost == 2 * 1e6 * 10
+    assert replace(stages.stop, fit=replace(stages.stop.fit, snapshots=4)).cost == 2 * stages.stop.cost
+    assert stages.adapt.cost == 3 * 1e6 * 10
+    assert replace(stages.adapt, recipe=Recipe(epochs=4)).cost == 4 * stages.adapt.cost
     assert replace(stages.examples, size=None).cost > stages.examples.cost > 0
+    assert all(of_kind(stages, kind).cost > 0 for kind in STAGES.values())
 
 
-def test_no_such_rule(stages):
-    with pytest.raises(ConfigError, match="no relabelling rule 'soften'"):
-        Relabel(labels=stages.label, rule="soften")
+def test_what_they_give(stages):
+    """Whoever takes from a stage may rely on its files, whatever its kind."""
+    given = {field.name: getattr(stages, field.name) for field in fields(stages)}
+    models = {name for name, stage in given.items() if isinstance(stage, ModelStage)}
+    assert models == {"fit", "stop", "blend", "adapt", "prompt"}
+    assert {name for name in models if not given[name].has_weights} == {"prompt"}
+    assert {given[name].model for name in models} == {stages.fit.model}
+    assert {name for name, stage in given.items() if isinstance(stage, LabelStage)} == {
+        "truth",
+        "label",
+        "relabel",
+    }
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_running_imports_a_module_that_is_there(kind):
+    assert find_spec(STAGES[kind].runs_in) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("relabel", {"rule": "sofen"}, "no relabelling rule 'sofen'; did you mean soften"),
+        ("relabel", {"rule": "harden(at=1)"}, "relabelling rule harden has no setting 'at'"),
+        ("fit", {"loss": "hinge"}, "no loss 'hinge'"),
+        ("fit", {"loss": "gce(p=1)"}, "loss gce has no setting 'p'; it has q"),
+        ("fit", {"adapter": "hed"}, "no adapter 'hed'; did you mean head"),
+        ("fit", {"snapshots": -1}, "snapshots=-1 must be from 0 to 100"),
+        ("fit", {"snapshots": 101}, "snapshots=101 must be from 0 to 100"),
+        ("fit", {"ema": 1.0}, "ema=1.0 must be at least 0 and below 1"),
+        ("fit", {"ema": -0.1}, "ema=-0.1 must be at least 0 and below 1"),
+        ("prompt", {"num_shots": 0}, "num_shots=0 must be from 1 to 1000; zero_shot shows none"),
+        ("prompt", {"num_shots": 1001}, "num_shots=1001 must be from 1 to 1000"),
+        ("examples", {"skip": -1}, "skip=-1 must be at least 0, and needs a size"),
+        ("blend", {"weights": (1.0,)}, r"weights=\(1.0,\) must be 2 numbers that sum to 1"),
+        ("blend", {"weights": (0.5, 0.6)}, r"weights=\(0.5, 0.6\) must be 2 numbers that sum to 1"),
+    ],
+)
+def test_what_makes_no_stage(stages, kind, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(getattr(stages, kind), **changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("fit", {"snapshots": 100}),
+        ("fit", {"ema": 0.999}),
+        ("prompt", {"num_shots": 1}),
+        ("prompt", {"num_shots": 1000}),
+        ("blend", {"weights": (0.0, 1.0)}),
+    ],
+)
+def test_at_the_edge_of_what_is_allowed(stages, kind, changes):
+    assert len(replace(getattr(stages, kind), **changes).id) == 64
+
+
+def test_every_rule_can_be_named(stages):
+    for rule in rules.RULES:
+        assert replace(stages.relabel, rule=rule).rule == rule
 
 
 @pytest.fixture

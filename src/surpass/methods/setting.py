@@ -1,11 +1,27 @@
-"""What a method is given: the two models, the student's examples, and the supervisor's labels."""
+"""What a method is given: two models, the student's examples, the supervisor's labels, and the verbs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from surpass.stages import TRUTH, Examples, Fit, Label, Relabel
+from surpass.errors import NotApplicable
+from surpass.models.sources import SKILLS, resolve
+from surpass.stages import (
+    TRUTH,
+    Blend,
+    Examples,
+    Features,
+    Fit,
+    Hint,
+    Label,
+    LabelStage,
+    ModelStage,
+    Relabel,
+    Truth,
+)
 from surpass.train.recipe import Recipe
 
 
@@ -19,8 +35,10 @@ class WeakToStrong:
     Attributes:
         weak_model: The supervisor's pretrained model.
         strong_model: The pretrained model of student and ceiling.
+        between: Pretrained models between the two, weakest first.
         weak_examples: The half that the supervisor learns from.
         student_examples: The half that student and ceiling learn from.
+        validation: Examples to choose by, which nobody learns from.
         hard: Whether the supervisor's labels are hardened (greedy) before anybody learns from them.
         recipe: Settings of every fit.
         seed: Order of the examples in every fit.
@@ -28,46 +46,178 @@ class WeakToStrong:
 
     weak_model: str
     strong_model: str
+    between: tuple[str, ...] = ()
     weak_examples: Examples
     student_examples: Examples
+    validation: Examples
     hard: bool
     recipe: Recipe
     seed: int
 
-    @property
+    @cached_property
     def weak(self) -> Fit:
         """The supervisor."""
-        return self._fit_on_truth(self.weak_model, self.weak_examples)
+        return self.fit(self.weak_model, TRUTH, examples=self.weak_examples)
 
-    @property
+    @cached_property
     def ceiling(self) -> Fit:
         """What the strong model reaches when it learns the truth of the student's examples."""
-        return self._fit_on_truth(self.strong_model, self.student_examples)
+        return self.fit(self.strong_model, TRUTH)
 
-    @property
-    def weak_labels(self) -> Label | Relabel:
+    @cached_property
+    def weak_labels(self) -> LabelStage:
         """The supervisor's labels of the student's examples."""
         return self.label(self.weak, self.student_examples)
 
-    def label(self, source: Fit, examples: Examples) -> Label | Relabel:
-        """Labels of a fitted model, soft or hard as the experiment has them."""
-        labels = Label(source=source, examples=examples)
-        return Relabel(labels=labels, rule="harden") if self.hard else labels
+    @property
+    def num_classes(self) -> int | None:
+        """The task's number of classes, None where candidates differ."""
+        return self.student_examples.task.num_classes
 
-    def fit(self, model: str, labels: Label | Relabel, *, loss: str = "xent") -> Fit:
-        """A pretrained model fine-tuned on labels of the student's examples."""
+    @cached_property
+    def features(self) -> Features:
+        """Hidden states of the strong model, as pretrained, of the student's examples."""
+        return Features(source=self.strong_model, examples=self.student_examples)
+
+    def fresh(self, number: int) -> Examples:
+        """Examples of the student's part that nobody has seen; with 0 they are the student's own."""
+        size = self.student_examples.size or 0
+        return replace(self.student_examples, skip=number * size)
+
+    def fit(
+        self,
+        model: str,
+        labels: LabelStage | str,
+        *,
+        loss: str = "xent",
+        examples: Examples | Hint | None = None,
+        seed: int | None = None,
+        epochs: int | None = None,
+        **settings: Any,
+    ) -> Fit:
+        """A pretrained model fine-tuned on labels of the student's examples, or of others.
+
+        Args:
+            model: Which one.
+            labels: What it learns; the truth by name.
+            loss: How.
+            examples: What it sees; the student's by default.
+            seed: Another order than that of the experiment.
+            epochs: Another number than the recipe's.
+            settings: Further fields of `Fit`: start, adapter, snapshots, ema; or of the recipe.
+        """
+        changes = {name: settings.pop(name) for name in ("learning_rate",) if name in settings}
+        changes |= {} if epochs is None else {"epochs": epochs}
         return Fit(
             model=model,
-            examples=self.student_examples,
-            labels=labels,
+            examples=examples or self.student_examples,
+            labels=labels,  # type: ignore[arg-type]
             loss=loss,
-            recipe=self.recipe,
-            seed=self.seed,
+            recipe=replace(self.recipe, **changes),
+            seed=self.seed if seed is None else seed,
+            **settings,
         )
 
-    def _fit_on_truth(self, model: str, examples: Examples) -> Fit:
-        return Fit(model=model, examples=examples, labels=TRUTH, recipe=self.recipe, seed=self.seed)
+    def student(self, labels: LabelStage, **settings: Any) -> Fit:
+        """The strong model fine-tuned on labels of the student's examples."""
+        return self.fit(self.strong_model, labels, **settings)
+
+    def soft(self, source: ModelStage | str, examples: Examples) -> Label:
+        """A model's probabilities."""
+        seen = source.sees(examples) if isinstance(source, ModelStage) else examples
+        return Label(source=source, examples=seen)
+
+    def label(self, source: ModelStage | str, examples: Examples) -> LabelStage:
+        """Labels of a model, soft or hard as the experiment has them."""
+        labels = self.soft(source, examples)
+        return self.relabel("harden", labels) if self.hard else labels
+
+    def relabel(
+        self,
+        rule: str,
+        *labels: LabelStage,
+        inputs: Examples | None = None,
+        features: Features | None = None,
+        reference: tuple[LabelStage, ...] = (),
+    ) -> Relabel:
+        """Labels made from labels by a rule; what the rule looks at beside them is named."""
+        return Relabel(
+            labels=labels,
+            rule=rule,
+            examples=inputs,
+            features=features,
+            reference=reference,
+            num_classes=self.num_classes,
+        )
+
+    def out_of_sample(self, model: str, labels: LabelStage, examples: Examples, *, folds: int = 2) -> Relabel:
+        """What a model says of examples whose labels it has not learned: each fold by a fit on the others."""
+        parts = [
+            self.fit(model, self.relabel(f"outside(keep={fold}, of={folds})", labels), examples=examples)
+            for fold in range(folds)
+        ]
+        return self.relabel(f"stitch(of={folds})", *(self.soft(part, examples) for part in parts))
+
+    def truth(self, examples: Examples) -> Truth:
+        """The truth as labels. A student that learns from any but the supervisor's is an oracle."""
+        return Truth(examples=examples)
+
+    def blend(self, fit: ModelStage, share: float) -> Blend:
+        """Weights between the pretrained strong model (share 0) and what it became (share 1)."""
+        return Blend(
+            model=fit.model,
+            examples=self.student_examples,
+            fits=(fit,),
+            weights=(1.0 - share, share),
+        )
+
+    def need_classes(self) -> None:
+        """Leave the method out where candidates differ from example to example.
+
+        Raises:
+            NotApplicable: They do.
+        """
+        if self.num_classes is None:
+            raise NotApplicable(
+                f"it needs classes that all examples share, and in task {self.task_name} "
+                "each has candidates of its own"
+            )
+
+    def need_difficulty(self) -> str:
+        """The column that tells how hard an example is.
+
+        Raises:
+            NotApplicable: The task has none.
+        """
+        column = self.student_examples.task.difficulty
+        if column is None:
+            raise NotApplicable(f"task {self.task_name} does not say how hard its examples are")
+        return column
+
+    def need(self, skill: str) -> None:
+        """Leave the method out where the strong model lacks a skill, a key of `SKILLS`.
+
+        Raises:
+            NotApplicable: It does.
+        """
+        strong = resolve(self.strong_model)
+        if skill not in strong.skills:
+            raise NotApplicable(f"{strong.short_name} cannot {SKILLS[skill]}")
+
+    @property
+    def task_name(self) -> str:
+        """The task's name."""
+        return self.student_examples.task.name
 
 
-Method = Callable[[WeakToStrong], Fit]
-"""A method composes stages and returns the student's fit; it computes nothing itself."""
+class Arms(NamedTuple):
+    """A student with a ceiling of its own, where the method changes what the strong model is."""
+
+    student: ModelStage | str
+    ceiling: ModelStage
+
+
+Student = ModelStage | str | Arms
+Method = Callable[..., Student]
+"""A method composes stages and returns the student (or a pretrained model's name, or `Arms`); it computes
+nothing itself. It raises `NotApplicable` with a reason where it makes no sense."""

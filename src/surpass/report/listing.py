@@ -17,7 +17,7 @@ from surpass.durations import duration
 from surpass.engine.graph import outstanding
 from surpass.engine.progress import Estimate
 from surpass.errors import ConfigError
-from surpass.methods import METHODS
+from surpass.methods import describe_method, method_names
 from surpass.models.sources import ladder_names, resolve
 from surpass.recipes import RECIPES
 from surpass.stages import Stage
@@ -103,7 +103,7 @@ def inventory(folder: str | Path) -> dict[str, Any]:
         size += sum(file["size"] for file in artifact.manifest["files"].values())
     return {
         "studies": _first_lines(RECIPES),
-        "methods": _first_lines(METHODS),
+        "methods": {name: describe_method(name) for name in method_names()},
         "tasks": _first_lines({name: make() for name, make in TASKS.items()}),
         "models": models,
         "store": {"path": str(folder), "artifacts": held, "bytes": size},

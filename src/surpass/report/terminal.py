@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from surpass.durations import duration
-from surpass.results import Key, Results, Summary
+from surpass.report.methods import NOTE as METHODS_NOTE
+from surpass.report.methods import (
+    ORACLE_MARK,
+    Shortened,
+    has_fair_ranking,
+    has_ranking,
+    methods_headline,
+    methods_table,
+)
+from surpass.results import Results
+from surpass.rows import Key, Summary
 from surpass.stats import PgrEstimate
 
 if TYPE_CHECKING:
@@ -16,7 +27,6 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 PAIR_WIDTH = 18  # what the columns of numbers leave of 80
-ORACLE_MARK = "*"
 # Written out for the headline; any other method is "the <name> method".
 SPOKEN_METHODS = {"naive": "naive fine-tuning"}
 
@@ -47,18 +57,18 @@ def summary_table(results: Results, *, arrow: str = "→") -> Table:
     names = _names(summaries, arrow)
     cells = _pgr_cells(summaries)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("pair, method", no_wrap=True)
+    table.add_column("pair, method")  # what gives way where a line is too narrow
     for heading in ("weak", "student", "ceiling", _pgr_heading(summaries), "seeds", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for place, (lines, group) in enumerate(_by_pair(summaries, names).items()):
         if place:
             table.add_row()
         for line in lines:
-            table.add_row(Text(line, style="bold"))
+            table.add_row(Text(line, style="bold", no_wrap=True, overflow="ellipsis"))
         for summary in group:
             estimate = summary.estimate
             table.add_row(
-                Text("  " + _method(summary.key, names)),
+                _method(summary.key, names),
                 *(f"{100 * mean:.1f}" for mean in (estimate.weak, estimate.student, estimate.ceiling)),
                 Text(cells[summary.key], style=_colour(estimate)),
                 str(estimate.num_seeds),
@@ -73,7 +83,35 @@ def footnotes(results: Results) -> list[str]:
     notes = [f"({number}) {reason}" for reason, number in _reason_numbers(summaries).items()]
     if any(summary.key.oracle for summary in summaries):
         notes.append(f"{ORACLE_MARK} used ground truth (oracle): not a weak-to-strong result")
-    return notes + sorted({note for summary in summaries if (note := summary.estimate.note)})
+    notes += sorted({note for summary in summaries if (note := summary.estimate.note)})
+    return notes + left_out_notes(results)
+
+
+def left_out_notes(results: Results) -> list[str]:
+    """A line for each reason why methods were left out."""
+    pairs = {(summary.key.weak_model, summary.key.strong_model) for summary in results.summary()}
+    pairs |= {(left.weak_model, left.strong_model) for left in results.left_out}
+    models = _shortened(chain.from_iterable(pairs))
+    reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (method, reason), group in _by(results.left_out, lambda left: (left.method, left.reason)).items():
+        where = [f"{models[left.weak_model]} -> {models[left.strong_model]}" for left in group]
+        everywhere = len(where) == len(pairs)
+        reasons.setdefault((reason, () if everywhere else tuple(where)), []).append(method)
+    return [
+        f"left out{f' for {_listed(where)}' if where else ''}: {_listed(methods)}: {reason}"
+        for (reason, where), methods in reasons.items()
+    ]
+
+
+def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
+    groups: dict[Any, list[Any]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 def headline(results: Results, *, noun: str = "test examples") -> str:
@@ -91,6 +129,8 @@ def headline(results: Results, *, noun: str = "test examples") -> str:
         return "No results."
     if not candidates:
         return "No PGR to report: none is both defined and free of ground truth."
+    if has_fair_ranking(results):
+        return methods_headline(results.ranks)
     best = max(candidates, key=lambda summary: summary.estimate.value)
     estimate, models = best.estimate, _short_names(summaries)
     method = SPOKEN_METHODS.get(best.key.method, f"the {best.key.method} method")
@@ -121,10 +161,17 @@ def plain_text(results: Results, *, noun: str = "test examples", ascii_only: boo
     console = Console(file=StringIO(), width=WIDTH, color_system=None, force_terminal=False)
     with console.capture() as capture:
         console.print(summary_table(results, arrow="->" if ascii_only else "→"))
-    table = capture.get().replace("─", "-") if ascii_only else capture.get()
-    blocks = [table, _wrapped(footnotes(results)), _wrapped([headline(results, noun=noun)])]
+    blocks = [capture.get(), _wrapped(footnotes(results))]
+    if has_ranking(results):
+        with console.capture() as capture:
+            console.print(methods_table(results.ranks))
+        blocks += [capture.get(), _wrapped([METHODS_NOTE])]
+    blocks.append(_wrapped([headline(results, noun=noun)]))
     lines = "\n\n".join(block.strip("\n") for block in blocks if block).splitlines()
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    text = "\n".join(line.rstrip() for line in lines) + "\n"
+    return (
+        text.replace("─", "-").replace("…", "~").encode("ascii", "replace").decode() if ascii_only else text
+    )
 
 
 def print_results(results: Results, console: Console | None = None, *, noun: str = "test examples") -> None:
@@ -147,6 +194,10 @@ def print_results(results: Results, console: Console | None = None, *, noun: str
     notes = footnotes(results)
     if notes:
         console.print(Text(_wrapped(notes), style="dim"), end="\n\n")
+    if has_ranking(results):
+        console.print(methods_table(results.ranks))
+        console.print()
+        console.print(Text(_wrapped([METHODS_NOTE]), style="dim"), end="\n\n")
     console.print(Text(_wrapped([headline(results, noun=noun)]), style="bold"))
 
 
@@ -168,8 +219,11 @@ def _without_labels(key: Key) -> tuple[object, ...]:
 
 
 def _short_names(summaries: Sequence[Summary]) -> dict[str, str]:
+    return _shortened(model for s in summaries for model in (s.key.weak_model, s.key.strong_model))
+
+
+def _shortened(models: Iterable[str]) -> dict[str, str]:
     """Shorten model strings ("ladder:chess-2", "hub:org/name@rev") unless two would look the same."""
-    models = {model for s in summaries for model in (s.key.weak_model, s.key.strong_model)}
     short = {m: m.split("@")[0].rstrip("/").replace(":", "/").rsplit("/", 1)[-1] or m for m in models}
     taken = list(short.values())
     return {model: name if taken.count(name) == 1 else model for model, name in short.items()}
@@ -187,9 +241,9 @@ def _by_pair(summaries: Sequence[Summary], names: _Names) -> dict[tuple[str, ...
     return groups
 
 
-def _method(key: Key, names: _Names) -> str:
+def _method(key: Key, names: _Names) -> Shortened:
     labels = f" ({key.labels})" if key in names.with_labels else ""
-    return f"{key.method}{labels}{ORACLE_MARK if key.oracle else ''}"
+    return Shortened(f"  {key.method}", f"{labels}{ORACLE_MARK if key.oracle else ''}")
 
 
 def _reason_numbers(summaries: Sequence[Summary]) -> dict[str, int]:

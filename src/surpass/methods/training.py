@@ -1,0 +1,118 @@
+"""Methods that change how the student is trained, on the labels as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from surpass.methods.setting import WeakToStrong
+from surpass.stages import TRUTH, Blend, Fit, Hint, Stop
+
+SNAPSHOTS = 10
+
+
+def early_stop(w2s: WeakToStrong) -> Stop:
+    """The snapshot that agrees best with weak labels it has not seen (Burns et al. 2023, section 5.1.1).
+
+    The paper's default for language tasks; for chess and reward modelling it does not stop early.
+    """
+    return stopped(w2s, w2s.student(w2s.weak_labels))
+
+
+def stopped(w2s: WeakToStrong, fit: Fit) -> Stop:
+    """A fit, stopped where it agrees best with the supervisor on validation examples."""
+    labels = w2s.label(w2s.weak, w2s.validation)
+    return Stop(fit=replace(fit, snapshots=SNAPSHOTS), examples=fit.sees(w2s.validation), labels=labels)
+
+
+def early_stop_truth(w2s: WeakToStrong) -> Stop:
+    """The same by the truth, an upper bound on early stopping: oracle (Burns et al. 2023, section 5.1.1)."""
+    return Stop(fit=w2s.student(w2s.weak_labels, snapshots=SNAPSHOTS), examples=w2s.validation, labels=TRUTH)
+
+
+def probe(w2s: WeakToStrong) -> Fit:
+    """Train the head alone on frozen features (Burns et al. 2023, appendix D.2)."""
+    return w2s.student(w2s.weak_labels, adapter="head")
+
+
+def lp_ft(w2s: WeakToStrong) -> Fit:
+    """Train the head first, then everything from there (Kumar et al. 2022; Burns et al. 2023, appendix B)."""
+    return w2s.student(w2s.weak_labels, start=probe(w2s))
+
+
+def lora(w2s: WeakToStrong, *, rank: int = 8) -> Fit:
+    """Train low-rank changes and the head (Hu et al. 2022; Burns et al. 2023, appendix B)."""
+    return w2s.student(w2s.weak_labels, adapter=f"lora(rank={rank})")
+
+
+def ema(w2s: WeakToStrong, *, decay: float = 0.99) -> Fit:
+    """The moving average of the weights over the steps (Burns et al. 2023, appendix B)."""
+    return w2s.student(w2s.weak_labels, ema=decay)
+
+
+def wise_ft(w2s: WeakToStrong, *, share: float = 0.5) -> Blend:
+    """Weights between pretrained and fine-tuned (Wortsman et al. 2022, WiSE-FT).
+
+    Args:
+        w2s: The experiment.
+        share: Of the fine-tuned weights, in [0, 1].
+    """
+    return w2s.blend(w2s.student(w2s.weak_labels), share)
+
+
+def curriculum(w2s: WeakToStrong, *, frac: float = 0.5) -> Fit:
+    """First the labels that the supervisor is surest of, then all of them at half the learning rate.
+
+    Two epochs and the recipe's number, each with a schedule of its own (Anthropic 2026, "MDL curriculum",
+    `related work`; theirs are 2 and 3).
+    """
+    sure = w2s.relabel(f"top_confident(frac={frac})", w2s.weak_labels)
+    return w2s.student(
+        w2s.weak_labels,
+        start=w2s.student(sure, epochs=2),
+        learning_rate=w2s.recipe.learning_rate / 2,
+    )
+
+
+def co_teaching(w2s: WeakToStrong, *, forget: float = 0.2) -> Fit:
+    """Two students; after each epoch each goes on with the labels that the other finds easy.
+
+    The share left out rises evenly to `forget` in the last epoch (Han et al. 2018; there the exchange
+    is once a batch, between networks that begin apart. Ours begin from the same pretrained weights
+    and differ in the order of their examples). Each epoch has its own schedule, at an evenly falling rate.
+    """
+    epochs = w2s.recipe.epochs
+    students = [w2s.student(w2s.weak_labels, epochs=1, seed=w2s.seed + k * _SECOND) for k in (0, 1)]
+    for epoch in range(1, epochs):
+        keep = round(1 - forget * epoch / (epochs - 1), 6)
+        seen = [w2s.soft(student, w2s.student_examples) for student in students]
+        students = [
+            w2s.student(
+                w2s.relabel(f"small_loss(keep={keep})", w2s.weak_labels, seen[1 - k]),
+                start=students[k],
+                epochs=1,
+                seed=w2s.seed + k * _SECOND + epoch * _EPOCH,
+                learning_rate=w2s.recipe.learning_rate * (1 - epoch / epochs),
+            )
+            for k in (0, 1)
+        ]
+    return students[0]
+
+
+# Apart from the seeds of experiments, which are small.
+_SECOND, _EPOCH = 1_000_003, 10_007
+
+
+def imitation(w2s: WeakToStrong, *, loss: str = "xent") -> Fit:
+    """Show the student the weak label in its input: trivial imitation (Burns et al. 2023, appendix E.3).
+
+    Raises:
+        NotApplicable: The models cannot be shown a label.
+    """
+    w2s.need("hint")
+    hint = Hint(examples=w2s.student_examples, labels=w2s.weak_labels)
+    return w2s.student(w2s.weak_labels, examples=hint, loss=loss)
+
+
+def imitation_confidence(w2s: WeakToStrong) -> Fit:
+    """Trivial imitation with the confidence loss (Burns et al. 2023, appendix E.3)."""
+    return imitation(w2s, loss="confidence")
