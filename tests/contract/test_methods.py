@@ -185,6 +185,16 @@ class TestByName:
             with pytest.raises(ConfigError, match="must"):
                 find_method(text)(w2s).adapter  # noqa: B018
 
+    def test_difficulty_by_models_where_the_task_says_none(self):
+        w2s = setting(PLANTED)
+        by_models = find_method("easy_to_hard(by=models)")(w2s)
+        assert by_models.labels.rule == "easiest_for_models(frac=0.5)"
+        models = [labels.source.model for labels in by_models.labels.labels[1:]]
+        assert models == ["linear:4", "linear:8", "linear:16", "linear:all"]
+        assert {labels.source.examples for labels in by_models.labels.labels[1:]} == {w2s.weak_examples}
+        with pytest.raises(ConfigError, match="must be task or models"):
+            find_method("easy_to_hard(by=guess)")(w2s)
+
     def test_bootstrapping_takes_fresh_examples_and_growing_models(self):
         w2s = setting(CHESS)
         fits = [s for s in ancestry(find_method("bootstrap")(w2s)).values() if isinstance(s, Fit)]

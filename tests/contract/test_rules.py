@@ -55,6 +55,7 @@ SUITS: dict[str, Suit] = {
     "calibrated": Suit("weak", "truth weak"),
     "confident_learning": Suit("weak good", fixed_only=True, settings=({"use": "weight"},)),
     "easiest": Suit(settings=({"by": "rating", "frac": 0.3},)),
+    "easiest_for_models": Suit("truth bad weak good", settings=({"frac": 0.3},)),
     "em_posterior": Suit("weak good", settings=({"rounds": 1, "bins": 3}, {"bins": 1})),
     "fold": Suit(settings=({"keep": 2, "of": 3, "seed": 1},)),
     "harden": Suit(),

@@ -141,6 +141,17 @@ def easiest(given: Plain, frac: float, by: str) -> Result:
     return band(given, by, 0.0, frac)
 
 
+def easiest_for_models(given: Plain, frac: float) -> Result:
+    truth, *models = given.tables
+    difficulty = []
+    for row in range(len(given.ids)):
+        right = [likeliest(model[row]) == likeliest(truth[row]) for model in models]
+        difficulty.append(next(place for place in range(len(models) + 1) if all(right[place:])))
+    ranked = sorted(range(len(difficulty)), key=lambda row: (difficulty[row], mark(given.ids[row])))
+    kept = set(ranked[: portion(frac, len(ranked))])
+    return as_they_are(given, lambda row: row in kept)
+
+
 def trusts(given: Plain, trust: str) -> list[float]:
     if trust == "equal":
         return [1.0] * len(given.tables)

@@ -230,17 +230,17 @@ def overlap_density(given: Plain, keep: float) -> Result:
     bound = cut(leads)
     hard = [row for row, lead in enumerate(leads) if bound is not None and lead < bound]
     rest = [row for row in range(len(leads)) if row not in hard]
-    order = sorted(rest, key=lambda row: -leads[row])
+    order = sorted(rest, key=lambda row: (-leads[row], mark(given.ids[row])))
     points: list[int] = []
     if hard:
         score = {
             row: max(abs(cosine(given.features[row], given.features[other])) for other in hard)
             for row in rest
         }
-        order = sorted(rest, key=lambda row: -score[row])
+        order = sorted(rest, key=lambda row: (-score[row], mark(given.ids[row])))
         edge = cut(list(score.values()))
         points = [row for row in rest if edge is not None and score[row] >= edge]
-    order += sorted(hard, key=lambda row: -leads[row])
+    order += sorted(hard, key=lambda row: (-leads[row], mark(given.ids[row])))
     kept = set(order[: max(portion(keep, len(leads)), len(points))])
     return as_they_are(given, lambda row: row in kept)
 

@@ -192,6 +192,18 @@ class TestChoosing:
         values = given(binary(*[0.5] * 5), rating=[5, 1, 4, 2, 3])
         assert kept(RULES["easiest"](values, by="rating", frac=0.4)) == {1, 3}
 
+    def test_the_easiest_for_models(self):
+        """Models of growing size; example 1 is right from the second on, 2 from the first, 3 never last."""
+        truth = binary(0.9, 0.9, 0.9, 0.9)
+        small, middle, large = (
+            binary(0.9, 0.1, 0.9, 0.9),
+            binary(0.1, 0.9, 0.9, 0.9),
+            binary(0.9, 0.9, 0.9, 0.1),
+        )
+        values = given(truth, small, middle, large)
+        rule = RULES["easiest_for_models"]
+        assert [kept(rule(values, frac=frac)) for frac in (0.25, 0.5, 0.75)] == [{2}, {1, 2}, {0, 1, 2}]
+
     def test_lengths(self):
         labels = binary(*[0.5] * 3)
         by_candidates = given(labels, candidates=[["a"] * 3, ["a"], ["a"] * 2])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from surpass.errors import ConfigError
 from surpass.methods.naive import naive
 from surpass.methods.setting import WeakToStrong
-from surpass.stages import Fit, LabelStage
+from surpass.stages import TRUTH, Fit, LabelStage
 
 
 def mix_truth(w2s: WeakToStrong, *, frac: float = 0.1, pick: str = "random") -> Fit:
@@ -25,12 +26,27 @@ def mix_truth_errors(w2s: WeakToStrong) -> Fit:
     return mix_truth(w2s, pick="errors")
 
 
-def easy_to_hard(w2s: WeakToStrong, *, frac: float = 0.5) -> Fit:
-    """The truth of the easiest examples alone (Burns et al. 2023, appendix C)."""
-    column = w2s.need_difficulty()
-    truth = w2s.truth(w2s.student_examples)
-    easy = w2s.relabel(f"easiest(frac={frac}, by={column})", truth, inputs=w2s.student_examples)
-    return w2s.student(easy)
+def easy_to_hard(w2s: WeakToStrong, *, frac: float = 0.5, by: str = "task") -> Fit:
+    """The truth of the easiest examples alone (Burns et al. 2023, appendix C).
+
+    Args:
+        w2s: The experiment.
+        frac: Share of the examples.
+        by: What says how hard they are: the "task", such as the rating of a puzzle, where it does; or
+            "models": the smallest from which all larger ones are right, of supervisor, student and those
+            between, each fitted on the truth of the supervisor's half.
+    """
+    if by not in ("task", "models"):
+        raise ConfigError(f"easy_to_hard(by={by}) must be task or models")
+    examples = w2s.student_examples
+    truth = w2s.truth(examples)
+    if by == "task" and examples.task.difficulty is not None:
+        rule = f"easiest(frac={frac}, by={examples.task.difficulty})"
+        return w2s.student(w2s.relabel(rule, truth, inputs=examples))
+    models = (w2s.weak_model, *w2s.between, w2s.strong_model)
+    fits = (w2s.fit(model, TRUTH, examples=w2s.weak_examples) for model in models)
+    said = (w2s.soft(fit, examples) for fit in fits)
+    return w2s.student(w2s.relabel(f"easiest_for_models(frac={frac})", truth, *said))
 
 
 def probe_truth(w2s: WeakToStrong) -> Fit:
@@ -94,7 +110,10 @@ def simulatable(w2s: WeakToStrong) -> Fit:
 
 
 def noise_uniform(w2s: WeakToStrong) -> Fit:
-    """As many errors, spread evenly over all examples and candidates (related work, noisy labels)."""
+    """As many errors, spread evenly over all examples and candidates (related work, noisy labels).
+
+    The labels are those of `simulate_random`, under the name that the other kinds of noise have.
+    """
     return _simulated(w2s, f"noise(kind=uniform, seed={w2s.seed})")
 
 

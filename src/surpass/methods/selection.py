@@ -62,7 +62,8 @@ def small_loss_filter(w2s: WeakToStrong, *, keep: float = 0.8) -> Fit:
 def reliability_filter(w2s: WeakToStrong, *, keep: float = 0.8) -> Fit:
     """Drop labels on which variants of the supervisor disagree (Guo and Yang 2024, reliability-aware).
 
-    The published variants are prompts; ours are three fits in different orders.
+    The published variants are prompts, and half of the labels is kept; ours are three fits in
+    different orders.
     """
     return w2s.student(w2s.relabel(f"reliability(use=filter, keep={keep})", *members(w2s)))
 

@@ -21,7 +21,10 @@ def members(w2s: WeakToStrong) -> tuple[LabelStage, ...]:
 
 
 def ensemble(w2s: WeakToStrong) -> Fit:
-    """The mean of supervisors that differ in the order of training (Burns et al. 2023, related work)."""
+    """The mean of supervisors that differ in the order of training (Burns et al. 2023, related work).
+
+    Three supervisors, whose probabilities are averaged. The paper remarks on averages of weights.
+    """
     return w2s.student(w2s.relabel("average", *members(w2s)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from surpass.errors import ConfigError
 from surpass.methods.setting import WeakToStrong
 from surpass.stages import TRUTH, Blend, Fit, Hint, Stop
 
@@ -55,7 +56,12 @@ def wise_ft(w2s: WeakToStrong, *, share: float = 0.5) -> Blend:
     Args:
         w2s: The experiment.
         share: Of the fine-tuned weights, in [0, 1].
+
+    Raises:
+        ConfigError: It is outside.
     """
+    if not 0 <= share <= 1:
+        raise ConfigError(f"wise_ft(share={share}) must be from 0 (pretrained) to 1 (fine-tuned)")
     return w2s.blend(w2s.student(w2s.weak_labels), share)
 
 

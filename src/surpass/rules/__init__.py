@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from surpass.calls import find
 from surpass.rules.boosting import adaboost_vote, adaboost_weights
-from surpass.rules.choosing import band, easiest, fold, outside, small_loss, stitch, top_confident
+from surpass.rules.choosing import fold, outside, small_loss, stitch, top_confident
 from surpass.rules.confident import confident_learning
+from surpass.rules.difficulty import band, easiest, easiest_for_models
 from surpass.rules.ensembles import assign, average, bayesian, harden, log_average, soften, vote
 from surpass.rules.given import Given
 from surpass.rules.overlap import overlap_density
@@ -35,6 +36,7 @@ RULES: dict[str, Callable[..., pa.Table]] = {
     "calibrated": calibrated,
     "confident_learning": confident_learning,
     "easiest": easiest,
+    "easiest_for_models": easiest_for_models,
     "em_posterior": em_posterior,
     "fold": fold,
     "harden": harden,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from surpass.errors import ConfigError
-from surpass.rules.choosing import lengths
+from surpass.rules.difficulty import lengths
 from surpass.rules.given import Given
 from surpass.rules.padded import Bools, Floats, Ints, Padded, highest, one_hot, padded, picked, whole_share
 from surpass.rules.rule import draws, one_of, rule, share
