@@ -7,6 +7,8 @@ the paper's greedy ones).
 
 from __future__ import annotations
 
+from typing import Any
+
 from surpass.methods import method_names
 from surpass.models.sources import ladder_pairs
 from surpass.study import Pair, Study
@@ -19,63 +21,47 @@ FINE_TUNING = Recipe(epochs=3, batch_size=32, learning_rate=2e-3, schedule="line
 
 def chess() -> Study:
     """The quick study: two pairs, three seeds, a few minutes on two cores."""
-    return Study(
-        name="chess",
-        task=ChessTask(),
-        pairs=(("ladder:chess-1", "ladder:chess-3"), ("ladder:chess-3", "ladder:chess-5")),
-        seeds=(0, 1, 2),
-        num_train=6_000,
-        num_test=6_000,
-        train_mix="source",
-        test_mix="source",
-        recipe=FINE_TUNING,
-    )
+    return _study("chess", pairs=_pairs("1-3", "3-5"), seeds=(0, 1, 2), num_train=6_000, num_test=6_000)
 
 
 def chess_triangle() -> Study:
     """Every rung supervising every larger one: 27 minutes of two processes on two busy cores."""
-    return Study(
-        name="chess-triangle",
-        task=ChessTask(),
-        pairs=ladder_pairs(),
-        seeds=(0, 1, 2, 3, 4),
-        num_train=6_000,
-        num_test=6_000,
-        train_mix="source",
-        test_mix="source",
-        recipe=FINE_TUNING,
-    )
+    return _study("chess-triangle", pairs=ladder_pairs(), num_train=6_000, num_test=6_000)
 
 
 def chess_methods() -> Study:
     """Every method on four pairs and five seeds, 1,000 puzzles each."""
-    return Study(
-        name="chess-methods",
-        task=ChessTask(),
+    learning_curve = tuple(f"truth_part(of={of})" for of in (2, 5, 20))
+    return _study(
+        "chess-methods",
         pairs=_pairs("1-3", "2-3", "2-4", "1-4"),
-        methods=(*method_names(), *(f"truth_part(of={of})" for of in (2, 5, 20))),
-        seeds=(0, 1, 2, 3, 4),
+        methods=(*method_names(), *learning_curve),
         num_train=1_000,
         num_test=3_000,
-        train_mix="source",
-        test_mix="source",
-        recipe=FINE_TUNING,
     )
 
 
 def chess_bootstrap() -> Study:
     """Bootstrapping over wide gaps, with fresh puzzles at each step as in the paper and with the same."""
-    return Study(
-        name="chess-bootstrap",
-        task=ChessTask(),
+    return _study(
+        "chess-bootstrap",
         pairs=_pairs("1-4", "1-5", "2-5"),
         methods=("naive", "bootstrap", "bootstrap_same"),
-        seeds=(0, 1, 2, 3, 4),
         num_train=2_000,
         num_test=4_000,
+    )
+
+
+def _study(name: str, *, seeds: tuple[int, ...] = (0, 1, 2, 3, 4), **settings: Any) -> Study:
+    """Puzzles in the mix of the sources, and the settings that all studies of the ladder share."""
+    return Study(
+        name=name,
+        task=ChessTask(),
+        seeds=seeds,
         train_mix="source",
         test_mix="source",
         recipe=FINE_TUNING,
+        **settings,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from surpass.calls import code_digest
 from surpass.errors import ConfigError
@@ -137,14 +137,14 @@ class Hint(ExampleStage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features(Stage):
-    """Frozen hidden states of a model, once for every rule and head that wants them.
+class Pass(Stage):
+    """A pass of a model over examples, without learning: what `Features` and `Label` share.
 
-    Files: `features.safetensors` (float32, examples x features) and `ids.parquet`, row for row.
+    Attributes:
+        source: A stage that gives a model, or the name of a pretrained one.
+        examples: What it sees.
     """
 
-    kind: ClassVar[str] = "features"
-    version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.train.label"
 
     source: ModelStage | str
@@ -152,22 +152,40 @@ class Features(Stage):
 
     @property
     def label(self) -> str:
-        """Whose states of what."""
-        return f"{source_label(self.source)}-on-{self.examples.label}"
+        """Whose pass over what."""
+        source = self.source
+        name = source.label if isinstance(source, ModelStage) else resolve(source).short_name
+        return f"{name}-on-{self.examples.label}"
+
+    @property
+    def model(self) -> str:
+        """The pretrained model behind it."""
+        return self.source.model if isinstance(self.source, ModelStage) else self.source
 
     @property
     def cost(self) -> float:
         """Forward passes."""
-        return resolve(source_model(self.source)).flops * (self.examples.size or 10_000)
+        return resolve(self.model).flops * (self.examples.size or 10_000)
 
     def outside(self) -> dict[str, str]:
         """The weights of a pretrained source."""
         return {} if isinstance(self.source, ModelStage) else {"model": resolve(self.source).digest}
 
-    def on(self, examples: ExampleStage) -> Features:
-        """The same model's states of other examples, in the form that it learned from."""
+    def on(self, examples: ExampleStage) -> Self:
+        """The same model's pass over other examples, in the form that it learned from."""
         seen = self.source.sees(examples) if isinstance(self.source, ModelStage) else examples
         return replace(self, examples=seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Pass):
+    """Frozen hidden states of a model, once for every rule and head that wants them.
+
+    Files: `features.safetensors` (float32, examples x features) and `ids.parquet`, row for row.
+    """
+
+    kind: ClassVar[str] = "features"
+    version: ClassVar[int] = 1
 
     def run(self, context: Context) -> dict[str, Any]:
         """One pass over the examples."""
@@ -217,13 +235,3 @@ class Truth(LabelStage):
         labels = truth_labels(pq.read_table(examples.file("truth.parquet")), sizes)
         pq.write_table(labels, context.out / "labels.parquet")
         return {"num_examples": labels.num_rows}
-
-
-def source_model(source: ModelStage | str) -> str:
-    """The pretrained model behind whatever labels."""
-    return source.model if isinstance(source, ModelStage) else source
-
-
-def source_label(source: ModelStage | str) -> str:
-    """A short name for people of whatever labels."""
-    return source.label if isinstance(source, ModelStage) else resolve(source).short_name

@@ -9,12 +9,12 @@ from surpass.calls import code_digest, parse
 from surpass.identity import identity_field
 from surpass.models.sources import resolve
 from surpass.rules import find_rule
-from surpass.stages.base import Context, ExampleStage, LabelStage, ModelStage, Stage
-from surpass.stages.examples import Examples, Features, source_label, source_model
+from surpass.stages.base import Context, ExampleStage, LabelStage, Stage
+from surpass.stages.examples import Examples, Features, Pass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label(LabelStage):
+class Label(Pass, LabelStage):
     """A model's probabilities over the candidates of each example.
 
     File: `labels.parquet`, columns as in `labels.SCHEMA`. The source is a stage that gives a model, or the
@@ -23,34 +23,11 @@ class Label(LabelStage):
 
     kind: ClassVar[str] = "label"
     version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.train.label"
-
-    source: ModelStage | str
-    examples: ExampleStage
-
-    @property
-    def label(self) -> str:
-        """Who labels what."""
-        return f"{source_label(self.source)}-on-{self.examples.label}"
 
     @property
     def teacher(self) -> str:
         """The model that labels."""
-        return resolve(source_model(self.source)).short_name
-
-    @property
-    def cost(self) -> float:
-        """Forward passes."""
-        return resolve(source_model(self.source)).flops * (self.examples.size or 10_000)
-
-    def outside(self) -> dict[str, str]:
-        """The weights of a pretrained source."""
-        return {} if isinstance(self.source, ModelStage) else {"model": resolve(self.source).digest}
-
-    def on(self, examples: ExampleStage) -> Label:
-        """The same model's labels of other examples, in the form that it learned from."""
-        seen = self.source.sees(examples) if isinstance(self.source, ModelStage) else examples
-        return replace(self, examples=seen)
+        return resolve(self.model).short_name
 
     def run(self, context: Context) -> dict[str, Any]:
         """Label."""
