@@ -24,7 +24,7 @@ ORACLES = {
     *("early_stop_truth", "mix_truth", "mix_truth_errors", "truth_part", "easy_to_hard"),
     *("probe_truth", "saliency", "simulatable", "few_shot_truth"),
     *(f"simulate_{by}" for by in ("random", "longest", "shortest", "unconfident", "confident")),
-    *(f"noise_{kind}" for kind in ("uniform", "class", "instance")),
+    *(f"noise_{kind}" for kind in ("class", "instance")),
 }
 """Methods that say that they use the truth."""
 

@@ -65,7 +65,6 @@ METHODS: dict[str, Method] = {
     "simulate_unconfident": oracle.simulate_unconfident,
     "simulate_confident": oracle.simulate_confident,
     "simulatable": oracle.simulatable,
-    "noise_uniform": oracle.noise_uniform,
     "noise_class": oracle.noise_class,
     "noise_instance": oracle.noise_instance,
 }

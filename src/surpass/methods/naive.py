@@ -72,8 +72,7 @@ def self_training(w2s: WeakToStrong) -> Fit:
     As `strong_to_strong` with one iteration, but no student labels what it has learned from; so
     nothing is passed on that was merely memorised (cross-fitting; our variant, 2026).
     """
-    labels = out_of_sample(w2s)
-    return w2s.student(w2s.relabel("harden", labels) if w2s.hard else labels)
+    return w2s.student(w2s.handed_over(out_of_sample(w2s)))
 
 
 def out_of_sample(w2s: WeakToStrong) -> LabelStage:

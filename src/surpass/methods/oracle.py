@@ -109,14 +109,6 @@ def simulatable(w2s: WeakToStrong) -> Fit:
     return _simulated(w2s, f"match(seed={w2s.seed})", w2s.soft(imitator, w2s.student_examples))
 
 
-def noise_uniform(w2s: WeakToStrong) -> Fit:
-    """As many errors, spread evenly over all examples and candidates (related work, noisy labels).
-
-    The labels are those of `simulate_random`, under the name that the other kinds of noise have.
-    """
-    return _simulated(w2s, f"noise(kind=uniform, seed={w2s.seed})")
-
-
 def noise_class(w2s: WeakToStrong) -> Fit:
     """The supervisor's confusions of classes, at random examples (related work, noisy labels)."""
     w2s.need_classes()

@@ -13,7 +13,8 @@ from surpass.stages import Fit
 
 def top_confident(w2s: WeakToStrong, *, frac: float = 0.1) -> Fit:
     """Only the surest weak labels, of each class alike (Burns et al. 2023, appendix B: 5 to 20 %)."""
-    return w2s.student(w2s.relabel(f"top_confident(frac={frac})", w2s.weak_labels))
+    chosen = w2s.relabel(f"top_confident(frac={frac})", w2s.soft_weak_labels)
+    return w2s.student(w2s.handed_over(chosen))
 
 
 def _probed(w2s: WeakToStrong, rule: str) -> Fit:
@@ -65,12 +66,13 @@ def reliability_filter(w2s: WeakToStrong, *, keep: float = 0.8) -> Fit:
     The published variants are prompts, and half of the labels is kept; ours are three fits in
     different orders.
     """
-    return w2s.student(w2s.relabel(f"reliability(use=filter, keep={keep})", *members(w2s)))
+    chosen = w2s.relabel(f"reliability(use=filter, keep={keep})", *members(w2s))
+    return w2s.student(w2s.handed_over(chosen))
 
 
 def reliability_weight(w2s: WeakToStrong) -> Fit:
     """Weight labels by how far variants of the supervisor agree (Guo and Yang 2024, reliability-aware)."""
-    return w2s.student(w2s.relabel("reliability(use=weight)", *members(w2s)))
+    return w2s.student(w2s.handed_over(w2s.relabel("reliability(use=weight)", *members(w2s))))
 
 
 def calibrated_weight(w2s: WeakToStrong) -> Fit:
@@ -81,12 +83,14 @@ def calibrated_weight(w2s: WeakToStrong) -> Fit:
     """
     truth = w2s.truth(w2s.weak_examples)
     known = w2s.out_of_sample(w2s.weak_model, truth, w2s.weak_examples, folds=3)
-    return w2s.student(w2s.relabel("calibrated", w2s.weak_labels, reference=(truth, known)))
+    weighted = w2s.relabel("calibrated", w2s.soft_weak_labels, reference=(truth, known))
+    return w2s.student(w2s.handed_over(weighted))
 
 
 def overlap_density(w2s: WeakToStrong) -> Fit:
     """Prefer examples that are easy for the supervisor and near hard ones (Shin et al. 2025)."""
-    return w2s.student(w2s.relabel("overlap_density", w2s.weak_labels, features=w2s.features))
+    chosen = w2s.relabel("overlap_density", w2s.soft_weak_labels, features=w2s.features)
+    return w2s.student(w2s.handed_over(chosen))
 
 
 def em_posterior(w2s: WeakToStrong) -> Fit:
@@ -94,4 +98,5 @@ def em_posterior(w2s: WeakToStrong) -> Fit:
 
     The students are out-of-sample, so that the prior is no echo of the label.
     """
-    return w2s.student(w2s.relabel("em_posterior", w2s.weak_labels, out_of_sample(w2s)))
+    posterior = w2s.relabel("em_posterior", w2s.soft_weak_labels, out_of_sample(w2s))
+    return w2s.student(w2s.handed_over(posterior))

@@ -69,6 +69,11 @@ class WeakToStrong:
         """The supervisor's labels of the student's examples."""
         return self.label(self.weak, self.student_examples)
 
+    @cached_property
+    def soft_weak_labels(self) -> Label:
+        """Its probabilities, for rules that go by its confidence; what they choose is to be handed over."""
+        return self.soft(self.weak, self.student_examples)
+
     @property
     def num_classes(self) -> int | None:
         """The task's number of classes, None where candidates differ."""
@@ -129,7 +134,10 @@ class WeakToStrong:
 
     def label(self, source: ModelStage | str, examples: Examples) -> LabelStage:
         """Labels of a model, soft or hard as the experiment has them."""
-        labels = self.soft(source, examples)
+        return self.handed_over(self.soft(source, examples))
+
+    def handed_over(self, labels: LabelStage) -> LabelStage:
+        """Labels as a student gets them: soft, or hard where the experiment has hard ones."""
         return self.relabel("harden", labels) if self.hard else labels
 
     def relabel(

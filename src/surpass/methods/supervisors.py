@@ -11,13 +11,13 @@ _MEMBER = 2_000_003
 
 
 def members(w2s: WeakToStrong) -> tuple[LabelStage, ...]:
-    """Labels of the supervisor and of two more fits that differ in the order of their examples."""
+    """Probabilities of the supervisor and of two more fits that differ in the order of their examples."""
     truth = w2s.weak.labels
     fits = [
         w2s.fit(w2s.weak_model, truth, examples=w2s.weak_examples, seed=w2s.seed + k * _MEMBER)
         for k in range(NUM_MEMBERS)
     ]
-    return tuple(w2s.label(fit, w2s.student_examples) for fit in fits)
+    return tuple(w2s.soft(fit, w2s.student_examples) for fit in fits)
 
 
 def ensemble(w2s: WeakToStrong) -> Fit:
@@ -25,7 +25,7 @@ def ensemble(w2s: WeakToStrong) -> Fit:
 
     Three supervisors, whose probabilities are averaged. The paper remarks on averages of weights.
     """
-    return w2s.student(w2s.relabel("average", *members(w2s)))
+    return w2s.student(w2s.handed_over(w2s.relabel("average", *members(w2s))))
 
 
 def bayesian(w2s: WeakToStrong) -> Fit:
@@ -45,7 +45,7 @@ def bayesian(w2s: WeakToStrong) -> Fit:
         for labels in (truth, *(w2s.soft(bag, w2s.weak_examples) for bag in bags))
     )
     said = (w2s.soft(bag, w2s.student_examples) for bag in bags)
-    return w2s.student(w2s.relabel("bayesian", *said, reference=held_out))
+    return w2s.student(w2s.handed_over(w2s.relabel("bayesian", *said, reference=held_out)))
 
 
 def adaboost(w2s: WeakToStrong) -> Fit:
@@ -56,14 +56,15 @@ def adaboost(w2s: WeakToStrong) -> Fit:
     """
     many = f"multiclass={w2s.num_classes != 2}"
     truth = w2s.truth(w2s.weak_examples)
-    learners: list[Fit] = []
-    known: list[LabelStage] = []
-    for _ in range(NUM_MEMBERS):
-        weighted = w2s.relabel(f"adaboost_weights({many})", truth, *known) if known else truth
+    learners = [w2s.weak]
+    known: list[LabelStage] = [w2s.soft(w2s.weak, w2s.weak_examples)]
+    for _ in range(NUM_MEMBERS - 1):
+        weighted = w2s.relabel(f"adaboost_weights({many})", truth, *known)
         learners.append(w2s.fit(w2s.weak_model, weighted, examples=w2s.weak_examples))
         known.append(w2s.soft(learners[-1], w2s.weak_examples))
     said = (w2s.soft(learner, w2s.student_examples) for learner in learners)
-    return w2s.student(w2s.relabel(f"adaboost_vote({many})", *said, reference=(truth, *known)))
+    voted = w2s.relabel(f"adaboost_vote({many})", *said, reference=(truth, *known))
+    return w2s.student(w2s.handed_over(voted))
 
 
 def co_supervised(w2s: WeakToStrong, *, rounds: int = 2) -> Fit:
@@ -82,10 +83,10 @@ def co_supervised(w2s: WeakToStrong, *, rounds: int = 2) -> Fit:
         )
         for band in bands
     ]
-    student = w2s.student(w2s.relabel("average", *said))
+    student = w2s.student(w2s.handed_over(w2s.relabel("average", *said)))
     for _ in range(rounds):
         believed = w2s.soft(student, w2s.student_examples)
-        student = w2s.student(w2s.relabel("assign", believed, *said))
+        student = w2s.student(w2s.handed_over(w2s.relabel("assign", believed, *said)))
     return student
 
 

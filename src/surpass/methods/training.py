@@ -71,7 +71,7 @@ def curriculum(w2s: WeakToStrong, *, frac: float = 0.5) -> Fit:
     Two epochs and the recipe's number, each with a schedule of its own (Anthropic 2026, "MDL curriculum",
     `related work`; theirs are 2 and 3).
     """
-    sure = w2s.relabel(f"top_confident(frac={frac})", w2s.weak_labels)
+    sure = w2s.handed_over(w2s.relabel(f"top_confident(frac={frac})", w2s.soft_weak_labels))
     return w2s.student(
         w2s.weak_labels,
         start=w2s.student(sure, epochs=2),

@@ -204,6 +204,12 @@ class Blend(ModelStage):
             )
 
     @property
+    def seed(self) -> int:
+        """That of the first fit."""
+        first = self.fits[0]
+        return int(getattr(first.fit if isinstance(first, Stop) else first, "seed", 0))
+
+    @property
     def teacher(self) -> str:
         """Whom it learned from."""
         return self.fits[0].teacher

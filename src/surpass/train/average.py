@@ -17,10 +17,10 @@ from surpass.models.families import load_model
 from surpass.models.sources import resolve
 from surpass.train.label import load_source
 from surpass.train.loop import label, snapshot_steps
-from surpass.train.run import Inputs, read_labels, save_weights, snapshot_file
+from surpass.train.run import INITIAL_WEIGHTS, Inputs, read_labels, save_weights, snapshot_file
 
 if TYPE_CHECKING:
-    from surpass.stages import Blend, Context, ModelStage, Stop
+    from surpass.stages import Blend, Context, Stop
 
 
 def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
@@ -55,8 +55,10 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
 def run_blend(stage: Blend, context: Context) -> dict[str, Any]:
     """Average the weights, in float64."""
     inputs = Inputs.read(context.find(stage.examples))
-    sources: list[ModelStage | str] = [stage.model, *stage.fits]
-    models = [load_source(source, inputs.table, context) for source in sources]
+    # New weights, where the model has any, are those that the first fit began with.
+    torch.manual_seed(stage.seed + INITIAL_WEIGHTS)
+    models = [load_model(resolve(stage.model), inputs.table)]
+    models += [load_source(fit, inputs.table, context) for fit in stage.fits]
     states = [model.state_dict() for model in models]
     blended = {
         name: sum(

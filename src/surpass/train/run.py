@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from surpass.artifact import Artifact
     from surpass.stages import Context, Fit
 
-_INITIAL_WEIGHTS = 2**32
+INITIAL_WEIGHTS = 2**32
 """Beside the seed: what new weights start from, apart from the order of the examples."""
 
 
@@ -70,7 +70,7 @@ def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
     if labels.num_rows < len(inputs.ids):
         keep = pc.is_in(inputs.table["id"], labels["id"].combine_chunks())
         inputs = Inputs.of(inputs.table.filter(keep))
-    torch.manual_seed(stage.seed + _INITIAL_WEIGHTS)
+    torch.manual_seed(stage.seed + INITIAL_WEIGHTS)
     model = load_model(resolve(stage.model), inputs.table)
     if stage.start is not None:
         stage.start.load_into(model, context)
