@@ -53,9 +53,8 @@ def rank_lines(results: Results) -> list[str]:
             lines.append(f"| {name} | {accuracy} | | | {percent(rank.pgr.median)}{undefined} |\n")
             continue
         interval = f"[{100 * compared.low:+.1f}, {100 * compared.high:+.1f}]"
-        pairs = (
-            "" if rank.num_pairs == max(r.num_pairs for r in results.ranks) else f", {rank.num_pairs} pairs"
-        )
+        most = max(other.num_pairs for other in results.ranks)
+        pairs = f", {rank.num_pairs} of {most} pairs" if rank.num_pairs < most else ""
         lines.append(
             f"| {name} | {percent(compared.accuracy)} | {100 * compared.difference:+.1f} {interval}{pairs} "
             f"| {p_text(compared.adjusted_p)} | {percent(rank.pgr.median)}{undefined} |\n"

@@ -17,8 +17,8 @@ HEAD = """# Every rung supervising every larger one
 
 Naive fine-tuning on {labels} weak labels of the chess ladder, 6,000 training puzzles, {num_examples:,} test
 puzzles in the mix of the sources, {num_seeds} seeds. Accuracies are means over seeds in percent; PGR is the
-ratio of pooled means in percent, with a 95 % interval over test puzzles and seeds (crossed bootstrap,
-{num_resamples:,} resamples). Nothing is left out: where the ceiling does not beat the supervisor beyond
+ratio of pooled means in percent, with a 95 % interval over test puzzles and seeds
+([statistics](../statistics.md)). Nothing is left out: where the ceiling does not beat the supervisor beyond
 noise, PGR is undefined and says so. Settings: `recipes/chess.py`, `chess_triangle`; each seed draws its own
 training puzzles.
 
@@ -69,7 +69,6 @@ def main() -> None:
             labels=first.key.labels,
             num_examples=first.estimate.num_examples,
             num_seeds=first.estimate.num_seeds,
-            num_resamples=first.estimate.num_resamples,
         ),
         "| supervisor | " + " | ".join(f"student {name}" for name in strong) + " |\n",
         "|---" * (len(strong) + 1) + "|\n",

@@ -81,3 +81,10 @@ def test_the_page_of_methods_is_up_to_date(monkeypatch):
     assert page == write_methods.page(), "run python scripts/write_methods.py > docs/methods.md"
     for name in (*METHODS, *LOSSES):
         assert f"| `{name}` |" in page or name == "xent"
+
+
+def test_results_in_the_readme_are_those_of_their_page():
+    page = (ROOT / "docs" / "results" / "chess-methods.md").read_text().splitlines()
+    shown = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
+    assert len(shown) >= 5
+    assert set(shown) <= set(page)
