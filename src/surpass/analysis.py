@@ -8,16 +8,16 @@ Shape suffixes: S seeds, N test examples, T snapshots.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from surpass.artifact import Artifact
 from surpass.calls import parse
-from surpass.errors import DataError
+from surpass.experiment import found
+from surpass.grouping import grouped
 from surpass.metrics import EffectiveData, Overfitting, effective_data, overfitting
 from surpass.models.sources import resolve
 from surpass.scoring import read_correct
@@ -29,8 +29,6 @@ from surpass.study import Pair, RowStages, Study
 BASELINE = "naive"
 LEARNING_CURVE = "truth_part"
 POINT = 0.01
-
-Item = TypeVar("Item")
 
 
 class Curve(NamedTuple):
@@ -59,7 +57,7 @@ class Visible(NamedTuple):
     """What difference to naive fine-tuning a pair shows, and how many seeds one point of accuracy takes.
 
     `smallest` is the difference, in points of accuracy, that is seen with 80 % power by the seeds of
-    the study; its median over methods. `seeds` likewise, None where no number of seeds is enough.
+    the study; its median over methods. `seeds` likewise, None where even a thousand are not enough.
     """
 
     weak_model: str
@@ -76,18 +74,18 @@ def curves(study: Study, store: Store) -> list[Curve]:
     Accuracy and agreement are those on validation examples.
 
     Raises:
-        DataError: The study is not finished.
+        StoreError: The study is not finished.
 
     Source:
         Burns et al. 2023, section 5.1.1, figures 7 and 13.
     """
-    found: dict[tuple[str, int], dict[bool, tuple[RowStages, Stop]]] = {}
+    stops: dict[tuple[str, int], dict[bool, tuple[RowStages, Stop]]] = {}
     for row in study.rows():
         if isinstance(row.student, Stop):
             by_truth = isinstance(row.student.labels, str)
-            found.setdefault((row.student.fit.id, row.seed), {})[by_truth] = (row, row.student)
+            stops.setdefault((row.student.fit.id, row.seed), {})[by_truth] = (row, row.student)
     curves = []
-    for (_, seed), both in found.items():
+    for (_, seed), both in stops.items():
         if len(both) < 2:
             continue
         row = both[False][0]
@@ -105,11 +103,11 @@ def worths(study: Study, store: Store) -> list[Worth]:
     The learning curve is that of the strong model on parts of the truth, up to the ceiling.
 
     Raises:
-        DataError: The study is not finished.
+        StoreError: The study is not finished.
     """
     worths = []
-    for pair, rows in _by(study.rows(), lambda row: row.pair).items():
-        by_method = _by(rows, lambda row: row.method)
+    for pair, rows in grouped(study.rows(), lambda row: row.pair).items():
+        by_method = grouped(rows, lambda row: row.method)
         parts = {
             _num_labels(group, store): _mean(group, store)
             for method, group in by_method.items()
@@ -136,15 +134,15 @@ def visible(study: Study, store: Store, *, difference: float = POINT) -> list[Vi
         difference: Of accuracy, as a fraction, for which the seeds are counted.
 
     Raises:
-        DataError: The study is not finished.
+        StoreError: The study is not finished.
     """
     if len(study.seeds) < 2:
         return []
     entries = []
-    for pair, rows in _by(study.rows(), lambda row: row.pair).items():
+    for pair, rows in grouped(study.rows(), lambda row: row.pair).items():
         correct = {
             method: np.stack([_correct(row.student_score, store) for row in group])
-            for method, group in _by(rows, lambda row: row.method).items()
+            for method, group in grouped(rows, lambda row: row.method).items()
         }
         if BASELINE not in correct:
             continue
@@ -164,7 +162,7 @@ def visible(study: Study, store: Store, *, difference: float = POINT) -> list[Vi
 
 
 def _median(needed: Sequence[SeedsNeeded]) -> int | None:
-    """The middle number of seeds; None where most would take infinitely many."""
+    """The middle number of seeds; None where for most even a thousand are not enough."""
     counts = sorted(math.inf if one.num_seeds is None else one.num_seeds for one in needed)
     middle = counts[len(counts) // 2]
     return None if math.isinf(middle) else int(middle)
@@ -172,8 +170,8 @@ def _median(needed: Sequence[SeedsNeeded]) -> int | None:
 
 def _num_labels(rows: Sequence[RowStages], store: Store) -> int:
     """How many labels the students of some rows have learned, mean over seeds."""
-    counts = [_found(row.student, store).manifest["said"]["num_examples"] for row in rows]
-    return round(float(np.mean(counts)))
+    fits = [row.student for row in rows if isinstance(row.student, Stage)]
+    return round(float(np.mean([found(fit, store).manifest["said"]["num_examples"] for fit in fits])))
 
 
 def _mean(rows: Sequence[RowStages], store: Store) -> float:
@@ -181,26 +179,12 @@ def _mean(rows: Sequence[RowStages], store: Store) -> float:
 
 
 def _correct(score: Stage, store: Store) -> npt.NDArray[np.bool_]:
-    return read_correct(_found(score, store))
+    return read_correct(found(score, store))
 
 
 def _table(stop: Stop, store: Store) -> Any:
-    return pq.read_table(_found(stop, store).file("curve.parquet"))
-
-
-def _found(stage: Any, store: Store) -> Artifact:
-    artifact = store.find(stage.kind, stage.id)
-    if artifact is None:
-        raise DataError(f"{stage.kind} {stage.label} is not in {store.root}: run the study first")
-    return artifact
+    return pq.read_table(found(stop, store).file("curve.parquet"))
 
 
 def _names(pair: Pair) -> tuple[str, str]:
     return resolve(pair[0]).short_name, resolve(pair[1]).short_name
-
-
-def _by(items: Sequence[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
-    groups: dict[Any, list[Item]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups

@@ -56,7 +56,7 @@ def gather(study: Study, store: Store) -> Results:
     scores = {
         score.id: score for row in rows for score in (row.weak_score, row.student_score, row.ceiling_score)
     }
-    correct = {id: read_correct(_found(score, store)) for id, score in scores.items()}
+    correct = {id: read_correct(found(score, store)) for id, score in scores.items()}
     left_out = [
         LeftOut(resolve(left.pair[0]).short_name, resolve(left.pair[1]).short_name, *left[1:])
         for left in study.left_out
@@ -64,7 +64,12 @@ def gather(study: Study, store: Store) -> Results:
     return Results.build([_row(study, row, store) for row in rows], correct, left_out)
 
 
-def _found(stage: Stage, store: Store) -> Artifact:
+def found(stage: Stage, store: Store) -> Artifact:
+    """The artifact of a stage of a finished study.
+
+    Raises:
+        StoreError: It is not there.
+    """
     artifact = store.find(stage.kind, stage.id)
     if artifact is None:
         raise StoreError(f"{stage.kind} {stage.label} is not in {store.root}: run the study first")
@@ -72,8 +77,8 @@ def _found(stage: Stage, store: Store) -> Artifact:
 
 
 def _row(study: Study, row: RowStages, store: Store) -> Row:
-    comparison = _found(row.comparison, store).manifest["said"]["comparison"]
-    score = _found(row.student_score, store).manifest["said"]["score"]
+    comparison = found(row.comparison, store).manifest["said"]["comparison"]
+    score = found(row.student_score, store).manifest["said"]["score"]
     said = {name: (comparison | score).get(name) for name in METRICS}
     fit = store.find(row.student.kind, row.student.id) if isinstance(row.student, Stage) else None
     return Row(

@@ -23,6 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "geometry",
         "labels",
         "hashing",
+        "grouping",
         "interrupt",
         "durations",
     ),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surpass.analysis import Curve, Visible, Worth, curves, visible, worths
+from surpass.grouping import grouped
 from surpass.report.listing import print_plain
-from surpass.report.methods import ORACLE_MARK, percent
+from surpass.report.methods import ORACLE_MARK, Shortened, percent, table_of
 from surpass.results import Results
 from surpass.store import Store
 from surpass.study import Study
@@ -73,17 +74,14 @@ def errors_table(results: Results) -> Table:
     """Agreement with the supervisor, errors fixed and made, and similarity."""
     from rich.text import Text
 
-    table = _table("pair, method", *_ERRORS.values(), *_NUMBERS.values())
-    pair = None
-    for summary in results.summary():
-        key = summary.key
-        if (key.weak_model, key.strong_model) != pair:
-            pair = key.weak_model, key.strong_model
-            table.add_row(Text(f"{pair[0]} → {pair[1]}", style="bold", no_wrap=True, overflow="ellipsis"))
-        name = f"  {key.method}{ORACLE_MARK if key.oracle else ''}"
-        cells = [percent(summary.metrics[metric]) for metric in _ERRORS]
-        cells += [_number(summary.metrics[metric]) for metric in _NUMBERS]
-        table.add_row(Text(name, no_wrap=True, overflow="ellipsis"), *cells)
+    table = table_of("pair, method", *_ERRORS.values(), *_NUMBERS.values())
+    for pair, group in grouped(results.summary(), lambda s: (s.key.weak_model, s.key.strong_model)).items():
+        table.add_row(Text(" → ".join(pair), style="bold", no_wrap=True, overflow="ellipsis"))
+        for summary in group:
+            cells = [percent(summary.metrics[metric]) for metric in _ERRORS]
+            cells += [_number(summary.metrics[metric]) for metric in _NUMBERS]
+            mark = ORACLE_MARK if summary.key.oracle else ""
+            table.add_row(Shortened(f"  {summary.key.method}", mark), *cells)
     return table
 
 
@@ -93,14 +91,11 @@ def worth_table(found: Sequence[Worth]) -> Table | None:
         return None
     from rich.text import Text
 
-    table = _table("pair, method", "weak labels", "worth truth labels")
-    pair = None
-    for worth in found:
-        if (worth.weak_model, worth.strong_model) != pair:
-            pair = worth.weak_model, worth.strong_model
-            table.add_row(Text(f"{pair[0]} → {pair[1]}", style="bold"))
-        name = Text(f"  {worth.method}", no_wrap=True, overflow="ellipsis")
-        table.add_row(name, f"{worth.num_labels:,}", worth.effective.text)
+    table = table_of("pair, method", "weak labels", "worth truth labels")
+    for pair, group in grouped(found, lambda worth: (worth.weak_model, worth.strong_model)).items():
+        table.add_row(Text(" → ".join(pair), style="bold", no_wrap=True, overflow="ellipsis"))
+        for worth in group:
+            table.add_row(Shortened(f"  {worth.method}"), f"{worth.num_labels:,}", worth.effective.text)
     return table
 
 
@@ -108,11 +103,8 @@ def curves_table(found: Sequence[Curve]) -> Table | None:
     """Best, last and weak-stopped points, mean over seeds."""
     if not found:
         return None
-    table = _table("pair", "best", "at", "last", "stopped by weak", "at", "seeds")
-    groups: dict[tuple[str, str], list[Curve]] = {}
-    for curve in found:
-        groups.setdefault((curve.weak_model, curve.strong_model), []).append(curve)
-    for pair, group in groups.items():
+    table = table_of("pair", "best", "at", "last", "stopped by weak", "at", "seeds")
+    for pair, group in grouped(found, lambda curve: (curve.weak_model, curve.strong_model)).items():
         points = [curve.points for curve in group]
         table.add_row(
             f"{pair[0]} → {pair[1]}",
@@ -130,26 +122,15 @@ def visible_table(found: Sequence[Visible]) -> Table | None:
     """The smallest visible difference, and the seeds that a point of accuracy takes; medians over methods."""
     if not found:
         return None
-    table = _table("pair", "seeds", "smallest, points", "seeds for 1 point")
+    table = table_of("pair", "seeds", "smallest, points", "seeds for 1 point")
     for entry in found:
-        seeds = "never: more test examples" if entry.seeds is None else str(entry.seeds)
+        seeds = "over 1,000, or never" if entry.seeds is None else str(entry.seeds)
         table.add_row(
             f"{entry.weak_model} → {entry.strong_model}",
             str(entry.num_seeds),
             f"{100 * entry.smallest:.1f}",
             seeds,
         )
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(first)
-    for heading in others:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

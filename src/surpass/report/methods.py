@@ -45,6 +45,18 @@ class Shortened:
         yield Text(name + self.behind, no_wrap=True, overflow="ellipsis")
 
 
+def table_of(names: str, *numbers: str) -> Table:
+    """An empty table: a column of names, which gives way on a narrow line, and columns of numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(names)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
 def ordered(ranks: Sequence[Rank]) -> list[Rank]:
     """Best first by the difference to naive; oracles behind the others."""
 
@@ -57,13 +69,7 @@ def ordered(ranks: Sequence[Rank]) -> list[Rank]:
 
 def methods_table(ranks: Sequence[Rank]) -> Table:
     """Lay the ranks out, best first."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("method")
-    for heading in ("pairs", "median PGR %", "acc. %", "vs naive, points", "p"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = table_of("method", "pairs", "median PGR %", "acc. %", "vs naive, points", "p")
     many = len({rank.labels for rank in ranks}) > 1
     for rank in ordered(ranks):
         labels = f" ({rank.labels})" if many else ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from surpass.durations import duration
+from surpass.grouping import grouped
 from surpass.report.methods import NOTE as METHODS_NOTE
 from surpass.report.methods import (
     ORACLE_MARK,
@@ -16,6 +17,8 @@ from surpass.report.methods import (
     has_ranking,
     methods_headline,
     methods_table,
+    percent,
+    table_of,
 )
 from surpass.results import Results
 from surpass.rows import Key, Summary
@@ -49,17 +52,12 @@ def summary_table(results: Results, *, arrow: str = "→") -> Table:
         results: What to show, in its own order.
         arrow: What stands between the weak and the strong model.
     """
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     summaries = results.summary()
     names = _names(summaries, arrow)
     cells = _pgr_cells(summaries)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("pair, method")  # what gives way where a line is too narrow
-    for heading in ("weak", "student", "ceiling", _pgr_heading(summaries), "seeds", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = table_of("pair, method", "weak", "student", "ceiling", _pgr_heading(summaries), "seeds", "time")
     for place, (lines, group) in enumerate(_by_pair(summaries, names).items()):
         if place:
             table.add_row()
@@ -93,7 +91,7 @@ def left_out_notes(results: Results) -> list[str]:
     pairs |= {(left.weak_model, left.strong_model) for left in results.left_out}
     models = _shortened(chain.from_iterable(pairs))
     reasons: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (method, reason), group in _by(results.left_out, lambda left: (left.method, left.reason)).items():
+    for (method, reason), group in grouped(results.left_out, lambda left: (left.method, left.reason)).items():
         where = [f"{models[left.weak_model]} -> {models[left.strong_model]}" for left in group]
         everywhere = len(where) == len(pairs)
         reasons.setdefault((reason, () if everywhere else tuple(where)), []).append(method)
@@ -101,13 +99,6 @@ def left_out_notes(results: Results) -> list[str]:
         f"left out{f' for {_listed(where)}' if where else ''}: {_listed(methods)}: {reason}"
         for (reason, where), methods in reasons.items()
     ]
-
-
-def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
-    groups: dict[Any, list[Any]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -261,7 +252,7 @@ def _pgr_cells(summaries: Sequence[Summary]) -> dict[Key, str]:
     numbers = _reason_numbers(summaries)
     valid = [s for s in summaries if s.estimate.valid]
     triples = {
-        s.key: [_percent(x) for x in (s.estimate.value, s.estimate.low, s.estimate.high)] for s in valid
+        s.key: [percent(x) for x in (s.estimate.value, s.estimate.low, s.estimate.high)] for s in valid
     }
     widths = [max(map(len, column)) for column in zip(*triples.values(), strict=True)]
     cells = {s.key: f"undefined ({numbers[s.estimate.reason]})" for s in summaries if s.estimate.reason}
@@ -278,7 +269,3 @@ def _colour(estimate: PgrEstimate) -> str:
     if estimate.low > 0:
         return "bold green"
     return "bold red" if estimate.high < 0 else ""
-
-
-def _percent(value: float) -> str:
-    return f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
