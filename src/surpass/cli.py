@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surpass.calls import look_here
 from surpass.errors import ConfigError, SurpassError
 from surpass.interrupt import stop_on_signals
 from surpass.ladder.commands import ladder_app
@@ -87,8 +88,7 @@ def find_study(name: str, overrides: Sequence[str] | None) -> Study:
     module, colon, function = name.partition(":")
     if not colon:
         return override(find_recipe(name), overrides or ())
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    look_here()
     try:
         make = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:

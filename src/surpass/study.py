@@ -158,8 +158,7 @@ class Study:
     def score(self, source: ModelStage | str) -> Score:
         """A model on the test examples."""
         test = self.test_examples
-        seen = source.sees(test) if isinstance(source, ModelStage) else test
-        return Score(labels=Label(source=source, examples=seen), examples=test)
+        return Score(labels=Label.of(source, test), examples=test)
 
     def rows(self) -> list[RowStages]:
         """The stages of every row: pairs, then methods, then seeds; without methods that do not apply.

@@ -98,6 +98,7 @@ class WeakToStrong:
         examples: Examples | Hint | None = None,
         seed: int | None = None,
         epochs: int | None = None,
+        learning_rate: float | None = None,
         **settings: Any,
     ) -> Fit:
         """A pretrained model fine-tuned on labels of the student's examples, or of others.
@@ -109,16 +110,20 @@ class WeakToStrong:
             examples: What it sees; the student's by default.
             seed: Another order than that of the experiment.
             epochs: Another number than the recipe's.
-            settings: Further fields of `Fit`: start, adapter, snapshots, ema; or of the recipe.
+            learning_rate: Another peak than the recipe's.
+            settings: Further fields of `Fit`: start, adapter, snapshots, ema.
         """
-        changes = {name: settings.pop(name) for name in ("learning_rate",) if name in settings}
-        changes |= {} if epochs is None else {"epochs": epochs}
+        recipe = self.recipe
         return Fit(
             model=model,
             examples=examples or self.student_examples,
             labels=labels,  # type: ignore[arg-type]
             loss=loss,
-            recipe=replace(self.recipe, **changes),
+            recipe=replace(
+                recipe,
+                epochs=recipe.epochs if epochs is None else epochs,
+                learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
+            ),
             seed=self.seed if seed is None else seed,
             **settings,
         )
@@ -129,8 +134,7 @@ class WeakToStrong:
 
     def soft(self, source: ModelStage | str, examples: Examples) -> Label:
         """A model's probabilities."""
-        seen = source.sees(examples) if isinstance(source, ModelStage) else examples
-        return Label(source=source, examples=seen)
+        return Label.of(source, examples)
 
     def label(self, source: ModelStage | str, examples: Examples) -> LabelStage:
         """Labels of a model, soft or hard as the experiment has them."""

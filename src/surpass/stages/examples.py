@@ -171,10 +171,15 @@ class Pass(Stage):
         """The weights of a pretrained source."""
         return {} if isinstance(self.source, ModelStage) else {"model": resolve(self.source).digest}
 
+    @classmethod
+    def of(cls, source: ModelStage | str, examples: ExampleStage) -> Self:
+        """The pass of a source over examples, in the form that it learned from."""
+        seen = source.sees(examples) if isinstance(source, ModelStage) else examples
+        return cls(source=source, examples=seen)
+
     def on(self, examples: ExampleStage) -> Self:
-        """The same model's pass over other examples, in the form that it learned from."""
-        seen = self.source.sees(examples) if isinstance(self.source, ModelStage) else examples
-        return replace(self, examples=seen)
+        """The same model's pass over other examples."""
+        return self.of(self.source, examples)
 
 
 @dataclass(frozen=True, kw_only=True)
