@@ -191,8 +191,8 @@ class Study:
                 for w2s, (weak, ceiling), student in zip(settings, truths, students, strict=True):
                     rows.append(self._row(w2s, method, student, weak, ceiling))
         if not rows:
-            reasons = "; ".join(f"{left.method}: {left.reason}" for left in left_out)
-            raise ConfigError(f"no method applies: {reasons}")
+            reasons = dict.fromkeys(f"{left.method}: {left.reason}" for left in left_out)
+            raise ConfigError(f"no method applies: {'; '.join(reasons)}")
         return tuple(rows), tuple(left_out)
 
     def _row(self, w2s: WeakToStrong, method: str, given: object, weak: Score, ceiling: Score) -> RowStages:
