@@ -116,12 +116,14 @@ def worths(study: Study, store: Store) -> list[Worth]:
         if len(parts) < 2:
             continue
         ceiling = np.mean([_correct(row.ceiling_score, store).mean() for row in by_method[rows[0].method]])
-        parts[study.num_train] = float(ceiling)
+        learned = study.setting(pair, rows[0].seed).student_examples
+        num_train = int(found(learned, store).manifest["said"]["num_examples"])
+        parts[num_train] = float(ceiling)
         sizes = sorted(parts)
         for method, group in by_method.items():
             if not group[0].oracle:
                 reached = effective_data(sizes, [parts[size] for size in sizes], _mean(group, store))
-                worths.append(Worth(*_names(pair), method, study.num_train, reached))
+                worths.append(Worth(*_names(pair), method, num_train, reached))
     return worths
 
 

@@ -7,19 +7,18 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surpass.calls import look_here
 from surpass.errors import ConfigError, SurpassError
 from surpass.interrupt import stop_on_signals
 from surpass.ladder.commands import ladder_app
+from surpass.models.commands import models_app
+from surpass.recipes.finding import find_study
 from surpass.stages import Stage
-from surpass.study import Study
 
 if TYPE_CHECKING:
     from surpass.store import Store
@@ -35,6 +34,7 @@ app = typer.Typer(
     help="Weak-to-strong generalization: can a weak supervisor elicit what a stronger model knows?",
 )
 app.add_typer(ladder_app, name="ladder")
+app.add_typer(models_app, name="models")
 store_app = typer.Typer(no_args_is_help=True, help="Look after the store of artifacts.")
 app.add_typer(store_app, name="store")
 
@@ -53,6 +53,15 @@ StoreFolder = Annotated[
     typer.Option(
         "--store", metavar="FOLDER", envvar="SURPASS_STORE", help="Where all that was computed is kept."
     ),
+]
+ResultsFolder = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")
+]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Threads of torch; by default its own choice.")
+]
+MicroBatch = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Examples per forward pass at most; saves memory.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DEFAULT_STORE = "surpass-store"
@@ -74,29 +83,6 @@ def root(
     ] = False,
 ) -> None:
     """Set what holds for all commands."""
-
-
-def find_study(name: str, overrides: Sequence[str] | None) -> Study:
-    """The study of a name, or of a function `module:function`, with overrides applied.
-
-    Raises:
-        ConfigError: There is no such study, or an override makes no sense.
-    """
-    from surpass.overrides import override
-    from surpass.recipes import find_recipe
-
-    module, colon, function = name.partition(":")
-    if not colon:
-        return override(find_recipe(name), overrides or ())
-    look_here()
-    try:
-        make = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"no study {name!r} ({error}); name it as your_module:function") from None
-    study = make() if callable(make) else make
-    if not isinstance(study, Study):
-        raise ConfigError(f"{name} gives {type(study).__name__}; it must return a surpass.Study")
-    return override(study, overrides or ())
 
 
 def existing_store(folder: str) -> Store:
@@ -130,18 +116,15 @@ def run(
     study: StudyName,
     overrides: Overrides = None,
     store: StoreFolder = DEFAULT_STORE,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Threads of torch; by default its own choice.")
-    ] = None,
-    micro_batch: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Examples per forward pass at most; saves memory.")
-    ] = None,
+    out: ResultsFolder = None,
+    threads: Threads = None,
+    micro_batch: MicroBatch = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(metavar="S", min=0, help="Seconds between checkpoints of a fit.")
     ] = 30.0,
+    save_memory: Annotated[
+        bool, typer.Option("--save-memory", help="Compute activations of large models twice, keep fewer.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -154,11 +137,12 @@ def run(
     from surpass.engine.inline import Settings
     from surpass.engine.progress import Display, Silent, Terminal
     from surpass.experiment import run as run_study
+    from surpass.recipes.published import beside_published
     from surpass.report.terminal import print_results
     from surpass.store import Store
     from surpass.study import sharing
 
-    chosen = find_study(study, overrides)
+    chosen = find_study(study, overrides or ())
     folder = out or Path("results") / f"{chosen.name}-{chosen.id[:8]}"
     require_writable(folder)
     progress = Console(stderr=True)
@@ -171,12 +155,15 @@ def run(
 
     with stop_on_signals() as stop:
         settings = Settings(
-            threads=threads, checkpoint_seconds=checkpoint_seconds, micro_batch=micro_batch, stop=stop
+            threads=threads,
+            checkpoint_seconds=checkpoint_seconds,
+            micro_batch=micro_batch,
+            save_memory=save_memory,
+            stop=stop,
         )
         results = run_study(chosen, Store(store), settings=settings, display=display)
-    folder.mkdir(parents=True, exist_ok=True)
-    results.to_parquet(folder / "results.parquet")
-    results.to_json(folder / "results.json")
+    results = results.with_notes(beside_published(chosen.name, results))
+    results.write(folder)
     if as_json:
         typer.echo((folder / "results.json").read_text(), nl=False)
     else:
@@ -195,7 +182,7 @@ def plan(
     """Show the stages of a study, done or to do; computes nothing."""
     from surpass.report.listing import plan_of, print_plan
 
-    entries = plan_of(find_study(study, overrides), store)
+    entries = plan_of(find_study(study, overrides or ()), store)
     if as_json:
         print_json([entry._asdict() for entry in entries])
     else:
@@ -210,7 +197,7 @@ def analyse(
     from surpass.experiment import gather
     from surpass.report.analysis import analysis, print_analysis
 
-    chosen, found = find_study(study, overrides), existing_store(store)
+    chosen, found = find_study(study, overrides or ()), existing_store(store)
     results = gather(chosen, found)
     if as_json:
         print_json(analysis(results, chosen, found))

@@ -61,7 +61,29 @@ def gather(study: Study, store: Store) -> Results:
         LeftOut(resolve(left.pair[0]).short_name, resolve(left.pair[1]).short_name, *left[1:])
         for left in study.left_out
     ]
-    return Results.build([_row(study, row, store) for row in rows], correct, left_out)
+    return Results.build([_row(study, row, store) for row in rows], correct, left_out, notes(study, store))
+
+
+def notes(study: Study, store: Store) -> list[str]:
+    """What of the data a finished study left out, and which models read only the ends of some examples.
+
+    Raises:
+        StoreError: The study is not finished.
+    """
+    rows = study.rows()
+    drawn = (study.test_examples, study.setting(study.pairs[0], study.seeds[0]).student_examples)
+    dropped: dict[str, int] = {}
+    for examples in drawn:
+        dropped |= found(examples, store).manifest["said"].get("notes", {})
+    lines = [f"left out of {study.task.name}: {count:,} {what}" for what, count in dropped.items()]
+    cut: dict[str, str] = {}
+    for row in rows:
+        for score in (row.weak_score, row.ceiling_score):
+            said = found(score.labels, store).manifest["said"]
+            if said.get("truncated"):
+                share = f"{said['truncated']:,} of {said['num_examples']:,} test examples"
+                cut.setdefault(score.labels.teacher, f"{share} are longer than it reads, and were cut")
+    return lines + [f"{model}: {what}" for model, what in cut.items()]
 
 
 def found(stage: Stage, store: Store) -> Artifact:

@@ -1,23 +1,27 @@
-"""Labels: per example id, probabilities over its candidates; joined by id, never by position.
+"""Labels: per example id, probabilities over its candidates or a completion; joined by id, not by position.
 
 A table of labels has the columns `id` (string) and `probs` (list of float32, one per candidate of
-that example, summing to 1), and it may have `weight` (float32, at least 0: how much the example
-counts for whoever learns from it). Pure: numpy and pyarrow only.
+that example, summing to 1), or, where models complete prompts and there are no candidates,
+`completion` (string) in its place. It may have `weight` (float32, at least 0: how much the example
+counts for whoever learns from it). Which of the two forms labels have follows from the examples:
+`num_candidates_of` their inputs is None for completions. Pure: numpy and pyarrow only.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from surpass.errors import DataError
 
 SCHEMA = pa.schema([("id", pa.string()), ("probs", pa.list_(pa.float32()))])
+COMPLETIONS = pa.schema([("id", pa.string()), ("completion", pa.string())])
 _WEIGHT = pa.field("weight", pa.float32())
 _SUM_TOLERANCE = 1e-3
 
@@ -27,20 +31,41 @@ Floats = npt.NDArray[np.float32]
 def label_table(ids: Sequence[str], probs: Sequence[Floats], weights: Floats | None = None) -> pa.Table:
     """A table of labels from ids, one array of probabilities each, and weights where they differ."""
     table = pa.table({"id": list(ids), "probs": pa.array(probs, pa.list_(pa.float32()))}, schema=SCHEMA)
+    return _weighted(table, weights)
+
+
+def completion_table(ids: Sequence[str], texts: Sequence[str], weights: Floats | None = None) -> pa.Table:
+    """A table of labels from ids, one completion each, and weights where they differ."""
+    return _weighted(pa.table({"id": list(ids), "completion": list(texts)}, schema=COMPLETIONS), weights)
+
+
+def _weighted(table: pa.Table, weights: Floats | None) -> pa.Table:
     return table if weights is None else table.append_column(_WEIGHT, pa.array(weights, pa.float32()))
 
 
-def truth_labels(truth: pa.Table, num_candidates: Sequence[int]) -> pa.Table:
-    """Truth as labels: probability 1 on the right candidate.
+def num_candidates_of(inputs: pa.Table) -> list[int] | None:
+    """How many candidates each example has; None where models complete prompts instead."""
+    if "candidates" not in inputs.column_names:
+        return None
+    counts: list[int] = pc.list_value_length(inputs["candidates"]).to_pylist()
+    return counts
+
+
+def truth_labels(truth: pa.Table, num_candidates: Sequence[int] | None) -> pa.Table:
+    """Truth as labels: probability 1 on the right candidate, or the right completion.
 
     Args:
-        truth: Columns `id` and `truth` (number of the right candidate).
-        num_candidates: How many candidates each example has, in the same order.
+        truth: Columns `id` and `truth` (number of the right candidate, or the completion).
+        num_candidates: How many candidates each example has, in the same order; None for completions.
 
     Raises:
-        DataError: The truth of an example is none of its candidates.
+        DataError: The truth of an example is none of its candidates, or no text.
     """
     ids, probs = truth["id"].to_pylist(), []
+    if num_candidates is None:
+        texts = truth["truth"].to_pylist()
+        _check_texts(ids, texts, "truth")
+        return completion_table(ids, texts)
     for example, right, count in zip(ids, truth["truth"].to_pylist(), num_candidates, strict=True):
         if right is None or not 0 <= right < count:
             raise DataError(f"truth of {example!r} is {right}; its candidates are 0 to {count - 1}")
@@ -51,11 +76,52 @@ def truth_labels(truth: pa.Table, num_candidates: Sequence[int]) -> pa.Table:
 
 
 def rows(labels: pa.Table) -> list[Floats]:
-    """The probabilities of each row as arrays."""
+    """The probabilities of each row as arrays.
+
+    Raises:
+        DataError: They are completions, which have none.
+    """
+    _require_column(labels, "probs")
     column = labels["probs"].combine_chunks()
     values = column.values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     offsets = column.offsets.to_numpy()
     return [values[start:end] for start, end in pairwise(offsets.tolist())]
+
+
+def completions(labels: pa.Table) -> list[str]:
+    """The completion of each row.
+
+    Raises:
+        DataError: They are probabilities.
+    """
+    _require_column(labels, "completion")
+    texts: list[str] = labels["completion"].to_pylist()
+    return texts
+
+
+def _require_column(labels: pa.Table, name: str) -> None:
+    if name not in labels.column_names:
+        raise DataError(
+            f"labels have no column {name!r}, they have {', '.join(labels.column_names)}: take labels of "
+            f"examples {'with' if name == 'probs' else 'without'} candidates"
+        )
+
+
+def agreement(left: pa.Table, right: pa.Table, same: Callable[[str, str], bool]) -> npt.NDArray[np.bool_]:
+    """Where two tables of labels, row for row, give the same answer, (N,).
+
+    The answer is the first of the most probable candidates, or the completion.
+
+    Args:
+        left: Labels.
+        right: Labels of the same form and examples.
+        same: Whether a completion of `left` says the same as one of `right`; not asked about probabilities.
+    """
+    if "completion" in left.column_names:
+        pairs = zip(completions(left), completions(right), strict=True)
+        return np.array([same(first, second) for first, second in pairs], np.bool_)
+    both = zip(rows(left), rows(right), strict=True)
+    return np.array([first.argmax() == second.argmax() for first, second in both], np.bool_)
 
 
 def weights(labels: pa.Table) -> Floats:
@@ -83,20 +149,20 @@ def require_unique(ids: Sequence[str], what: str) -> None:
 
 
 def join(
-    ids: Sequence[str], num_candidates: Sequence[int], labels: pa.Table, *, subset: bool = False
+    ids: Sequence[str], num_candidates: Sequence[int] | None, labels: pa.Table, *, subset: bool = False
 ) -> pa.Table:
     """The labels of these examples in their order.
 
     Args:
         ids: The examples.
-        num_candidates: How many candidates each of them has.
+        num_candidates: How many candidates each of them has; None where they are completed.
         labels: Labels in any order.
         subset: Allow examples without a label (a rule may have dropped them); they are left out.
 
     Raises:
         DataError: A missing, doubled or foreign id, a wrong number of candidates, or probabilities
-            that are negative, not finite, or do not sum to 1; a weight that is negative or not
-            finite. The message names the id.
+            that are negative, not finite, or do not sum to 1; a completion that is missing; a weight
+            that is negative or not finite. The message names the id. Or labels of the other form.
     """
     label_ids = labels["id"].to_pylist()
     require_unique(ids, "examples")
@@ -116,12 +182,23 @@ def join(
         raise DataError(
             f"weight of {joined['id'][bad[0]].as_py()!r} is {weight_N[bad[0]]:g}; it must be at least 0"
         )
-    _check_rows(joined, dict(zip(ids, num_candidates, strict=True)))
+    if num_candidates is None:
+        _check_texts(joined["id"].to_pylist(), completions(joined), "completion")
+    else:
+        _check_rows(joined, dict(zip(ids, num_candidates, strict=True)))
     return joined
+
+
+def _check_texts(ids: Sequence[str], texts: Sequence[object], what: str) -> None:
+    """Refuse what is no text; an empty one may be what a model says."""
+    for example, text in zip(ids, texts, strict=True):
+        if not isinstance(text, str):
+            raise DataError(f"{what} of {example!r} is {text!r}; it must be a text")
 
 
 def _check_rows(labels: pa.Table, sizes: Mapping[str, int]) -> None:
     """Refuse rows of a wrong length, and what is no distribution."""
+    _require_column(labels, "probs")
     column = labels["probs"].combine_chunks()
     label_ids = labels["id"].to_pylist()
     length_N = np.diff(column.offsets.to_numpy())

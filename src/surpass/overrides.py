@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from itertools import chain
@@ -14,7 +14,7 @@ from surpass.errors import ConfigError
 from surpass.methods import method_names
 from surpass.models.sources import ladder_pairs
 from surpass.study import Pair, Study
-from surpass.tasks import Task
+from surpass.tasks import Task, find_task
 from surpass.train.recipe import Recipe
 
 _MOST_SEEDS = 10_000
@@ -56,12 +56,12 @@ def model_name(text: str) -> str:
 
 
 def _pairs(text: str, name: str) -> tuple[Pair, ...]:
-    """`2-4,chess-3:chess-4` or `all`: every rung supervising every larger one."""
+    """`2-4,chess-3:chess-4`, `MODEL>MODEL`, or `all`: every rung supervising every larger one."""
     if text == "all":
         return ladder_pairs()
     pairs = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)-(\d+)", part) or re.fullmatch(r"(.+?)>(.+)", part)
+    for part in split(text):
+        match = re.fullmatch(r"(\d+)-(\d+)", part) or re.fullmatch(r"(.+?)\s*>\s*(.+)", part)
         match = match or re.fullmatch(r"([^:]+):([^:]+)", part)
         if match is None:
             raise ConfigError(
@@ -77,7 +77,22 @@ def _methods(text: str, name: str) -> tuple[str, ...]:
 
 
 def _models(text: str, name: str) -> tuple[str, ...]:
-    return tuple(model_name(part) for part in text.split(","))
+    return tuple(model_name(part) for part in split(text))
+
+
+def _rates(text: str, name: str) -> tuple[tuple[str, float], ...]:
+    """`package:mpnet=4e-5,package:minilm-l6=1e-4`: models with a learning rate of their own."""
+    rates = []
+    for part in split(text):
+        model, equals, rate = part.rpartition("=")
+        if not equals:
+            raise ConfigError(f"{name}={text}: {part!r} is no rate; write MODEL=4e-5")
+        rates.append((model_name(model), _real(rate, f"{name}={model}")))
+    return tuple(rates)
+
+
+def _task(text: str, name: str) -> Task:
+    return find_task(text)
 
 
 def _whole_or_all(text: str, name: str) -> int | None:
@@ -95,11 +110,12 @@ def _yes_or_no(text: str, name: str) -> bool:
 
 
 _STUDY: dict[str, Callable[[str, str], Any]] = {
+    "task": _task,
     "pairs": _pairs,
     "methods": _methods,
     "seeds": _seeds,
     "labels": _text,
-    "num_train": _whole,
+    "num_train": _whole_or_all,
     "num_test": _whole_or_all,
     "num_validation": _whole_or_all,
     "between": _models,
@@ -107,6 +123,8 @@ _STUDY: dict[str, Callable[[str, str], Any]] = {
     "test_mix": _text,
     "test_part": _text,
     "early_stopping": _yes_or_no,
+    "learning_rates": _rates,
+    "adapter": _text,
 }
 _RECIPE: dict[str, Callable[[str, str], Any]] = {
     "epochs": _whole,
@@ -135,22 +153,46 @@ def override(study: Study, texts: Sequence[str]) -> Study:
     study_changes: dict[str, Any] = {}
     recipe_changes: dict[str, Any] = {}
     task_changes: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not value:
-            raise ConfigError(f"{text!r} is no override; write name=value, for example seeds=5")
-        of_task = _task_settings(study.task)
+    pieces = [_pieces(text) for text in texts]
+    # A task first, whose settings the others may be.
+    for name, value in sorted(pieces, key=lambda piece: piece[0] != "task"):
+        of_task = _task_settings(study_changes.get("task", study.task))
         for readers, changes in ((_STUDY, study_changes), (_RECIPE, recipe_changes), (of_task, task_changes)):
             if name in readers:
                 changes[name] = readers[name](value, name)
                 break
         else:
-            raise ConfigError(_unknown(name, study.task))
+            raise ConfigError(_unknown(name, study_changes.get("task", study.task)))
     if task_changes:
-        study_changes["task"] = replace(study.task, **task_changes)  # type: ignore[type-var]
+        task = study_changes.get("task", study.task)
+        study_changes["task"] = replace(task, **task_changes)
     if recipe_changes:
         study_changes["recipe"] = replace(study.recipe, **recipe_changes)
     return study.replace(**study_changes)
+
+
+def given(names: Collection[str], texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of some settings of studies that texts give, and the other texts.
+
+    Raises:
+        ConfigError: A text is no `name=value`, or the value makes no sense.
+    """
+    values: dict[str, Any] = {}
+    others = []
+    for text in texts:
+        name, value = _pieces(text)
+        if name in names:
+            values[name] = _STUDY[name](value, name)
+        else:
+            others.append(text)
+    return values, others
+
+
+def _pieces(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise ConfigError(f"{text!r} is no override; write name=value, for example seeds=5")
+    return name, value
 
 
 def _task_settings(task: Task) -> dict[str, Callable[[str, str], Any]]:

@@ -41,11 +41,13 @@ class Results:
         summaries: Sequence[Summary],
         ranks: Sequence[Rank] = (),
         left_out: Sequence[LeftOut] = (),
+        notes: Sequence[str] = (),
     ) -> None:
         self.table = table
         self._summaries = tuple(summaries)
         self.ranks = tuple(ranks)
         self.left_out = tuple(left_out)
+        self.notes = tuple(notes)
 
     @classmethod
     def build(
@@ -53,6 +55,7 @@ class Results:
         rows: Sequence[Row],
         correct: Mapping[str, npt.NDArray[Any]],
         left_out: Sequence[LeftOut] = (),
+        notes: Sequence[str] = (),
     ) -> Self:
         """Derive accuracies, PGR and intervals from the correctness of each test example.
 
@@ -60,6 +63,7 @@ class Results:
             rows: One row per task, pair, method and seed, in any order of seeds.
             correct: From score id to correctness, 0 or 1, (N,), in the order of the test examples.
             left_out: Methods that do not apply.
+            notes: What else a reader must know, such as examples that were left out or cut.
 
         Raises:
             DataError: Two rows are the same, a score is missing, or scores do not fit together.
@@ -71,7 +75,11 @@ class Results:
         groups = {key: sorted(group, key=lambda row: row.seed) for key, group in groups.items()}
         summaries = [_summary(key, group, correct) for key, group in groups.items()]
         table = pa.Table.from_pylist([record(row, correct) for row in rows], SCHEMA)
-        return cls(table, summaries, ranking(summaries, groups, correct), left_out)
+        return cls(table, summaries, ranking(summaries, groups, correct), left_out, notes)
+
+    def with_notes(self, notes: Sequence[str]) -> Results:
+        """The same results with further notes."""
+        return Results(self.table, self._summaries, self.ranks, self.left_out, (*self.notes, *notes))
 
     def summary(self) -> list[Summary]:
         """List the summaries, one per task, pair and method."""
@@ -112,6 +120,16 @@ class Results:
         """
         atomic_write(path, (json.dumps(self._document(), indent=1, allow_nan=False) + "\n").encode())
 
+    def write(self, folder: str | Path) -> None:
+        """Write `results.parquet` and `results.json` into a folder, which is made if it is not there.
+
+        Raises:
+            StoreError: A file cannot be written.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.to_parquet(Path(folder) / "results.parquet")
+        self.to_json(Path(folder) / "results.json")
+
     @classmethod
     def from_json(cls, path: str | Path) -> Self:
         """Read what `to_json` wrote.
@@ -136,7 +154,8 @@ class Results:
             summaries = [_summary_from_json(summary) for summary in document["summaries"]]
             ranks = [_rank_from_json(rank) for rank in document["methods"]]
             left_out = [LeftOut(**left) for left in document["left_out"]]
-            return cls(_table_from_json(document["rows"]), summaries, ranks, left_out)
+            notes = [str(note) for note in document.get("notes", [])]
+            return cls(_table_from_json(document["rows"]), summaries, ranks, left_out, notes)
         except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
             raise DataError(
                 f"{str(path)!r} is damaged ({type(error).__name__}: {error}); write the results again"
@@ -165,6 +184,7 @@ class Results:
                 for rank in self.ranks
             ],
             "left_out": [left._asdict() for left in self.left_out],
+            "notes": list(self.notes),
         }
 
 

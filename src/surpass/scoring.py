@@ -1,76 +1,118 @@
-"""Labels held against the truth, and against the supervisor's: what `Score` and `Compare` run."""
+"""Labels held against the truth, and against the supervisor's: what `Score` and `Compare` run.
+
+Shape suffixes: N examples.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from surpass import labels as lb
 from surpass import metrics
 from surpass.artifact import Artifact
+from surpass.tasks.checkers import same_answer
 
 if TYPE_CHECKING:
     from surpass.stages import Compare, Context, Examples, LabelStage, Score
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 class _Answered(NamedTuple):
-    """Examples with their truth."""
+    """Examples with their truth.
+
+    Attributes:
+        ids: Of the examples.
+        num_candidates: How many each has; None where prompts are completed.
+        truth: As labels.
+        same: Whether a completion says the same as another.
+    """
 
     ids: list[str]
-    num_candidates: list[int]
-    truth_N: Ints
+    num_candidates: list[int] | None
+    truth: pa.Table
+    same: Callable[[str, str], bool]
 
+    @classmethod
+    def of(cls, examples: Examples, context: Context) -> _Answered:
+        """Those of a stage."""
+        artifact = context.find(examples)
+        present = pq.read_schema(artifact.file("inputs.parquet")).names
+        columns = [name for name in ("id", "candidates") if name in present]
+        inputs = pq.read_table(artifact.file("inputs.parquet"), columns=columns)
+        num_candidates = lb.num_candidates_of(inputs)
+        truth = lb.truth_labels(pq.read_table(artifact.file("truth.parquet")), num_candidates)
+        return cls(inputs["id"].to_pylist(), num_candidates, truth, same_answer(examples.task))
 
-def _answered(examples: Artifact) -> _Answered:
-    inputs = pq.read_table(examples.file("inputs.parquet"), columns=["id", "candidates"])
-    truth = pq.read_table(examples.file("truth.parquet"))
-    sizes = pc.list_value_length(inputs["candidates"]).to_pylist()
-    return _Answered(inputs["id"].to_pylist(), sizes, truth["truth"].to_numpy().astype(np.int64))
-
-
-def _probs(labels: LabelStage, answered: _Answered, context: Context) -> list[lb.Floats]:
-    table = pq.read_table(context.find(labels).file("labels.parquet"))
-    return lb.rows(lb.join(answered.ids, answered.num_candidates, table))
+    def labelled(self, labels: LabelStage, context: Context) -> pa.Table:
+        """The labels of these examples, in their order."""
+        table = pq.read_table(context.find(labels).file("labels.parquet"))
+        return lb.join(self.ids, self.num_candidates, table)
 
 
 def run_score(stage: Score, context: Context) -> dict[str, Any]:
     """Metrics over all examples and, per example, what was predicted and whether it is right."""
-    answered = _answered(context.find(stage.examples))
-    probs, truth_N = _probs(stage.labels, answered, context), answered.truth_N
-    prediction_N = metrics.predictions(probs)
-    correct_N = prediction_N == truth_N
+    answered = _Answered.of(stage.examples, context)
+    labels = answered.labelled(stage.labels, context)
+    correct_N = lb.agreement(labels, answered.truth, answered.same)
+    if answered.num_candidates is None:
+        said = _Said({}, {"prediction": lb.completions(labels)}, _NO_BINS)
+    else:
+        said = _said(stage.examples, lb.rows(labels), _places(answered.truth), correct_N)
+    undefined: dict[str, float | None] = dict.fromkeys(("auroc", "log_loss", "brier", "calibration_error"))
+    score = {"num_examples": len(answered.ids), "accuracy": float(correct_N.mean())} | undefined | said.score
+    (context.out / "score.json").write_text(json.dumps(score, indent=1) + "\n")
+    pq.write_table(said.bins, context.out / "calibration.parquet")
+    columns = {"id": answered.ids, "prediction": said.columns["prediction"], "correct": correct_N}
+    pq.write_table(pa.table(columns | said.columns), context.out / "examples.parquet")
+    return {"score": score}
+
+
+class _Said(NamedTuple):
+    """What depends on the form of the labels: metrics, columns of each example, and bins of calibration."""
+
+    score: dict[str, float | None]
+    columns: dict[str, Any]
+    bins: pa.Table
+
+
+_BINS = ("low", "high", "confidence", "accuracy")
+_NO_BINS = pa.schema([*((name, pa.float64()) for name in _BINS), ("count", pa.int64())]).empty_table()
+
+
+def _said(examples: Examples, probs: list[lb.Floats], truth_N: Ints, correct_N: Bools) -> _Said:
+    """Of probabilities over candidates."""
     confidence_N, truth_prob_N = metrics.confidences(probs), metrics.truth_probs(probs, truth_N)
     bins = metrics.calibration_bins(confidence_N, correct_N)
-    score = {
-        "num_examples": len(answered.ids),
-        "accuracy": metrics.accuracy(prediction_N, truth_N),
-        "auroc": _finite(_auroc(stage.examples, probs, truth_N)),
-        "log_loss": _finite(metrics.log_loss(truth_prob_N)),
-        "brier": metrics.brier(probs, truth_N),
-        "calibration_error": bins.error,
-    }
-    (context.out / "score.json").write_text(json.dumps(score, indent=1) + "\n")
-    edges = {"low": bins.low_B, "high": bins.high_B}
-    means = {"confidence": bins.confidence_B, "accuracy": bins.accuracy_B, "count": bins.count_B}
-    pq.write_table(pa.table(edges | means), context.out / "calibration.parquet")
-    columns = {
-        "id": answered.ids,
-        "prediction": prediction_N.astype(np.int16),
-        "correct": correct_N,
-        "truth_prob": truth_prob_N.astype(np.float32),
-        "confidence": confidence_N.astype(np.float32),
-    }
-    pq.write_table(pa.table(columns), context.out / "examples.parquet")
-    return {"score": score}
+    means = (bins.low_B, bins.high_B, bins.confidence_B, bins.accuracy_B)
+    return _Said(
+        score={
+            "auroc": _finite(_auroc(examples, probs, truth_N)),
+            "log_loss": _finite(metrics.log_loss(truth_prob_N)),
+            "brier": metrics.brier(probs, truth_N),
+            "calibration_error": bins.error,
+        },
+        columns={
+            "prediction": metrics.predictions(probs).astype(np.int16),
+            "truth_prob": truth_prob_N.astype(np.float32),
+            "confidence": confidence_N.astype(np.float32),
+        },
+        bins=pa.table(dict(zip(_BINS, means, strict=True)) | {"count": bins.count_B}),
+    )
+
+
+def _places(labels: pa.Table) -> Ints:
+    """The place of the most probable candidate of each example."""
+    return metrics.predictions(lb.rows(labels))
 
 
 def _auroc(examples: Examples, probs: list[lb.Floats], truth_N: Ints) -> float:
@@ -82,14 +124,19 @@ def _auroc(examples: Examples, probs: list[lb.Floats], truth_N: Ints) -> float:
 
 def run_compare(stage: Compare, context: Context) -> dict[str, Any]:
     """What the student took over from its supervisor, and what it did not."""
-    answered = _answered(context.find(stage.examples))
-    truth_N = answered.truth_N
-    student, weak = (_probs(labels, answered, context) for labels in (stage.student, stage.weak))
-    student_N, weak_N = metrics.predictions(student), metrics.predictions(weak)
-    split = metrics.agreement_split(student_N, weak_N, weak_N == truth_N)
+    answered = _Answered.of(stage.examples, context)
+    student, weak = (answered.labelled(labels, context) for labels in (stage.student, stage.weak))
+    student_right_N, weak_right_N = (
+        lb.agreement(labels, answered.truth, answered.same) for labels in (student, weak)
+    )
+    # Answers as numbers: 0 is the truth, 1 the supervisor's error, 2 another.
+    weak_N = (~weak_right_N).astype(np.int64)
+    other_N = np.where(lb.agreement(student, weak, answered.same) & ~weak_right_N, 1, 2)
+    student_N = np.where(student_right_N, 0, other_N)
+    truth_N = np.zeros(len(weak_N), np.int64)
+    split = metrics.agreement_split(student_N, weak_N, weak_right_N)
     transfer = metrics.error_transfer(student_N, weak_N, truth_N)
-    correlation = metrics.error_correlation(student_N == truth_N, weak_N == truth_N)
-    squared, nats = metrics.squared_misfit(student, weak, truth_N), metrics.kl_misfit(student, weak, truth_N)
+    correlation = metrics.error_correlation(student_right_N, weak_right_N)
     compared = {
         "agreement": split.overall,
         "agreement_right": split.when_right,
@@ -100,15 +147,25 @@ def run_compare(stage: Compare, context: Context) -> dict[str, Any]:
         "new_errors": transfer.new,
         "error_phi": correlation.phi,
         "error_kappa": correlation.kappa,
-        "capa": metrics.capa(student, weak, truth_N).kappa,
+    } | _distances(student, weak, answered)
+    finite = {name: _finite(value) for name, value in compared.items()}
+    (context.out / "comparison.json").write_text(json.dumps(finite, indent=1) + "\n")
+    return {"comparison": finite}
+
+
+def _distances(student: pa.Table, weak: pa.Table, answered: _Answered) -> dict[str, float]:
+    """What is measured on probabilities; completions have none."""
+    if answered.num_candidates is None:
+        return dict.fromkeys(("capa", "misfit", "gain", "kl_misfit", "kl_gain"), math.nan)
+    probs, truth_N = (lb.rows(student), lb.rows(weak)), _places(answered.truth)
+    squared, nats = metrics.squared_misfit(*probs, truth_N), metrics.kl_misfit(*probs, truth_N)
+    return {
+        "capa": metrics.capa(*probs, truth_N).kappa,
         "misfit": squared.misfit,
         "gain": squared.gain,
         "kl_misfit": nats.misfit,
         "kl_gain": nats.gain,
     }
-    finite = {name: _finite(value) for name, value in compared.items()}
-    (context.out / "comparison.json").write_text(json.dumps(finite, indent=1) + "\n")
-    return {"comparison": finite}
 
 
 def _finite(value: float) -> float | None:

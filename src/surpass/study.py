@@ -9,8 +9,9 @@ from typing import NamedTuple
 from surpass.errors import ConfigError, NotApplicable
 from surpass.identity import digest_of
 from surpass.methods import Arms, WeakToStrong, find_method, stopped
+from surpass.models.adapters import find_adapter
 from surpass.models.sources import ladder_names, resolve
-from surpass.stages import Compare, Examples, Fit, Label, ModelStage, Score, Stage
+from surpass.stages import Compare, Examples, Fit, Label, ModelStage, Score, Stage, Stop
 from surpass.tasks import Task
 from surpass.train.recipe import Recipe
 
@@ -52,7 +53,7 @@ class Study:
         seeds: Each seed draws its own examples for both halves, and their order. All are scored on
             the same test examples.
         labels: "soft" for the supervisor's probabilities, "hard" for its greedy choice.
-        num_train: Examples of either half.
+        num_train: Examples of either half; None for all, in another order for each seed.
         num_test: Test examples; None for all.
         num_validation: Examples by which methods choose, such as where to stop; None for all.
         between: Models between supervisor and student, weakest first, for methods that climb; by
@@ -61,6 +62,8 @@ class Study:
         test_mix: The same for test examples.
         test_part: The part that is scored: "test", or "validation" while settings are tuned.
         recipe: Settings of every fit: weak, student and ceiling alike.
+        learning_rates: Models with a peak learning rate of their own, whatever their part: (model, rate).
+        adapter: What of a model every fit trains, where its method does not say: a name in `ADAPTERS`.
         early_stopping: Whether students stop where they agree best with weak labels of validation
             examples; None for what the paper does with such a task (yes for language, no for chess).
 
@@ -74,7 +77,7 @@ class Study:
     methods: tuple[str, ...] = ("naive",)
     seeds: tuple[int, ...] = (0, 1, 2)
     labels: str = "soft"
-    num_train: int = 10_000
+    num_train: int | None = 10_000
     num_test: int | None = None
     num_validation: int | None = None
     between: tuple[str, ...] = ()
@@ -82,6 +85,8 @@ class Study:
     test_mix: str = "all"
     test_part: str = "test"
     recipe: Recipe = field(default_factory=Recipe)
+    learning_rates: tuple[tuple[str, float], ...] = ()
+    adapter: str = "full"
     early_stopping: bool | None = None
 
     def __post_init__(self) -> None:
@@ -107,6 +112,13 @@ class Study:
             raise ConfigError(f"seeds={self.seeds} must be whole numbers from 0")
         for method in self.methods:
             find_method(method)
+        find_adapter(self.adapter)
+        used = {model for pair in self.pairs for model in pair} | set(self.between)
+        if strange := [model for model, _ in self.learning_rates if model not in used]:
+            raise ConfigError(
+                f"learning_rates name {strange[0]}, which is not in the study; "
+                f"it has {', '.join(sorted(used))}"
+            )
         called: dict[str, str] = {}
         for weak, strong in self.pairs:
             if weak == strong:
@@ -152,6 +164,8 @@ class Study:
             ),
             hard=self.labels == "hard",
             recipe=self.recipe,
+            learning_rates=self.learning_rates,
+            adapter=self.adapter,
             seed=seed,
         )
 
@@ -275,7 +289,10 @@ def sharing(rows: list[RowStages]) -> Sharing:
     asked, distinct = 0, set()
     for row in rows:
         fits = {
-            id for score in targets(row) for id, stage in ancestry(score).items() if isinstance(stage, Fit)
+            id
+            for score in targets(row)
+            for id, stage in ancestry(score).items()
+            if isinstance(stage, Fit | Stop)
         }
         asked += len(fits)
         distinct |= fits

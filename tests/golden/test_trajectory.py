@@ -114,7 +114,7 @@ def test_micro_batch_as_large_as_the_batch_is_the_batch(examples):
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
-    "settings", [{"adapter": "head"}, {"adapter": "lora"}, {"ema": 0.9}, {"adapter": "lora", "ema": 0.9}]
+    "settings", [{"adapter": "frozen"}, {"adapter": "lora"}, {"ema": 0.9}, {"adapter": "lora", "ema": 0.9}]
 )
 def test_adapters_and_averages_in_micro_batches(examples, settings):
     whole, state = trajectory(examples, **settings)
@@ -141,7 +141,7 @@ def test_weights_of_labels_in_micro_batches(examples, loss):
         {},
         {"loss": "elr"},
         {"ema": 0.9},
-        {"adapter": "head"},
+        {"adapter": "frozen"},
         {"adapter": "lora"},
         {"adapter": "lora", "ema": 0.9, "loss": "elr"},
     ],

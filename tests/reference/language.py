@@ -14,6 +14,9 @@ import torch
 _SIGNS = "0 1 2 3 4 5 6 7 8 9 . , ? : Somebody believes that the answer is What your Answer true false"
 WORDS = ("[pad]", "[bos]", "[unk]", *_SIGNS.split(), *(f"w{number}" for number in range(60)))
 CONTEXT = 96
+ENCODER_WORDS = (*WORDS, "[cls]", "[sep]")
+CAUSAL = ("llama", "qwen2", "gpt2", "gpt_neox", "gemma3_text")
+ENCODERS = ("bert", "roberta", "mpnet", "distilbert", "deberta-v2")
 
 
 def word_tokenizer(*, words: tuple[str, ...] = WORDS, bos: bool = False) -> Any:
@@ -32,6 +35,18 @@ def word_tokenizer(*, words: tuple[str, ...] = WORDS, bos: bool = False) -> Any:
     )
 
 
+def encoder_tokenizer() -> Any:
+    """The same words between [cls] and [sep]."""
+    from tokenizers import processors
+
+    tokenizer = word_tokenizer(words=ENCODER_WORDS)
+    ends = [(word, ENCODER_WORDS.index(word)) for word in ("[cls]", "[sep]")]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[cls] $A [sep]", special_tokens=ends
+    )
+    return tokenizer
+
+
 def byte_tokenizer() -> Any:
     """One token a byte, so that a number with a space before it is two."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -44,28 +59,51 @@ def byte_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
+def tiny_config(kind: str, vocabulary: int, **changes: Any) -> Any:
+    """The configuration of a model of two layers, 32 wide, with some dropout where it has any."""
+    import transformers
+
+    size: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": CONTEXT,
+    }
+    if kind in ENCODERS:
+        size |= {"pad_token_id": 0, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    else:
+        size |= {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": None}
+    if kind in ("llama", "qwen2", "gemma3_text"):
+        size |= {"num_key_value_heads": 2, "attention_dropout": 0.1}
+    if kind == "gemma3_text":
+        size |= {"head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+    if kind == "gpt_neox":
+        size |= {"hidden_dropout": 0.1, "attention_dropout": 0.1}
+    if kind in ("roberta", "mpnet"):
+        size |= {"pad_token_id": 1, "max_position_embeddings": CONTEXT + 2}
+    if kind == "deberta-v2":
+        size |= {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
+    if kind == "distilbert":
+        size = {"vocab_size": vocabulary, "dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4}
+        size |= {"max_position_embeddings": CONTEXT}
+    if kind == "gpt2":
+        size = {"vocab_size": vocabulary, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT}
+        size |= {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": None}
+    return transformers.AutoConfig.for_model(kind, **(size | changes))
+
+
 def save_tiny(folder: Path, kind: str, *, seed: int = 0, tokenizer: Any = None, **changes: Any) -> Path:
     """A model of two layers, 32 wide, with random weights; returns its folder."""
     import transformers
 
-    tokenizer = tokenizer or word_tokenizer(bos=kind == "llama")
-    size = {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 1, "pad_token_id": None}
-    if kind == "llama":
-        config: Any = transformers.LlamaConfig(
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=CONTEXT,
-            **(size | {"attention_dropout": 0.1} | changes),
-        )
-    else:
-        config = transformers.GPT2Config(
-            n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT, **(size | changes)
-        )
+    if tokenizer is None:
+        tokenizer = encoder_tokenizer() if kind in ENCODERS else word_tokenizer(bos=kind == "llama")
+    config = tiny_config(kind, len(tokenizer), **changes)
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    loader = transformers.AutoModel if kind in ENCODERS else transformers.AutoModelForCausalLM
+    model = loader.from_config(config)
     with torch.no_grad():  # far from uniform, so that wrong tokens are noticed
         for parameter in model.parameters():
             parameter.mul_(4.0) if parameter.dim() > 1 else None
@@ -78,6 +116,28 @@ def inputs_of(texts: list[str], *, num_classes: int = 2, **columns: list[Any]) -
     candidates = pa.array([list(range(num_classes))] * len(texts), pa.list_(pa.uint16()))
     ids = [f"t{number}" for number in range(len(texts))]
     return pa.table({"id": ids, "text": texts, "candidates": candidates} | columns)
+
+
+def pairs_of(pairs: list[tuple[str, str]], **columns: list[Any]) -> pa.Table:
+    candidates = pa.array([[0, 1]] * len(pairs), pa.list_(pa.uint16()))
+    ids = [f"p{number}" for number in range(len(pairs))]
+    texts = pa.array([list(pair) for pair in pairs], pa.list_(pa.string()))
+    return pa.table({"id": ids, "texts": texts, "candidates": candidates} | columns)
+
+
+def state_of(body: Any, tokens: list[int], pooling: str) -> list[float]:
+    """The state of one text alone, without padding or mask, pooled token by token."""
+    with torch.no_grad():
+        states = body(input_ids=torch.tensor([tokens])).last_hidden_state[0].double().tolist()
+    if pooling == "mean":
+        return [sum(column) / len(states) for column in zip(*states, strict=True)]
+    return states[{"first": 0, "last": -1}[pooling]]
+
+
+def scores_of(state: list[float], weight: list[list[float]], bias: list[float] | None) -> list[float]:
+    """A linear map, sum by sum."""
+    sums = [sum(a * b for a, b in zip(row, state, strict=True)) for row in weight]
+    return sums if bias is None else [total + shift for total, shift in zip(sums, bias, strict=True)]
 
 
 def some_texts(num: int, *, seed: int = 0, longest: int = 20) -> list[str]:

@@ -76,8 +76,8 @@ class TestWhatIsTrained:
     def test_full(self):
         assert learnt(adapted("full")) == set(Small().state_dict())
 
-    def test_head(self, images):
-        model, before = adapted("head"), Small().state_dict()
+    def test_frozen(self, images):
+        model, before = adapted("frozen"), Small().state_dict()
         assert learnt(model) == HEAD
         train(model, images)
         after = model.state_dict()
@@ -163,7 +163,7 @@ class TestLora:
 
 
 class TestSettle:
-    @pytest.mark.parametrize("text", ["full", "head", LORA])
+    @pytest.mark.parametrize("text", ["full", "frozen", LORA])
     def test_leaves_a_plain_model_with_the_same_outputs(self, images, text):
         model = adapted(text)
         train(model, images)
@@ -179,7 +179,7 @@ class TestSettle:
         torch.testing.assert_close(fresh(images), expected, atol=1e-6, rtol=1e-6)
         assert type(model.conv) is nn.Conv2d
 
-    @pytest.mark.parametrize("text", ["full", "head", LORA])
+    @pytest.mark.parametrize("text", ["full", "frozen", LORA])
     def test_a_merged_state_leaves_the_model_as_it_is(self, images, text):
         model = adapted(text)
         train(model, images)
@@ -226,8 +226,9 @@ def test_of_a_chess_policy():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("head", "no adapter 'head'; there are: frozen, full, lora"),
         ("loar", r"no adapter 'loar'; did you mean lora\?"),
-        ("qqq", "no adapter 'qqq'; there are: full, head, lora"),
+        ("qqq", "no adapter 'qqq'; there are: frozen, full, lora"),
         ("full(rank=1)", "adapter full has no setting 'rank'; it has none"),
         ("lora(model=1)", "adapter lora has no setting 'model'"),
         ("lora(rank=0)", r"lora\(rank=0\): rank must be a whole number of at least 1"),
@@ -249,6 +250,15 @@ def test_bad_settings_are_refused_before_anything_is_loaded(text, message):
 def test_bad_settings_given_directly():
     with pytest.raises(ConfigError, match=r"lora\(rank=0\)"):
         ADAPTERS["lora"](Small(), rank=0)
+
+
+def test_a_model_without_a_head_has_nothing_to_train_but_low_rank_changes():
+    model = nn.Sequential(nn.Linear(3, 2))
+    model.head_parameters = list  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match="adapter frozen trains the head alone, and this model has none"):
+        find_adapter("frozen")(model)
+    find_adapter(LORA)(model)
+    assert len(learnt(model)) == 2
 
 
 def test_checking_a_name_imports_no_torch():

@@ -178,5 +178,5 @@ class TestFeatures:
         assert stage.on(OTHERS) == Features(source="linear:2", examples=OTHERS)
         assert stage.id != stage.on(OTHERS).id
         assert stage.outside() == {"model": resolve("linear:2").digest}
-        stop = Stop(fit=replace(IMITATION, snapshots=1), examples=OTHERS, labels=TRUTH)
+        stop = Stop(fit=IMITATION, examples=OTHERS, labels=TRUTH)
         assert Features(source=stop, examples=EXAMPLES).outside() == {}

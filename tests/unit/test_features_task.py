@@ -60,7 +60,7 @@ def by_id(task):
 class TestForm:
     def test_columns(self, tmp_path):
         task = task_of(tmp_path, difficulty=np.arange(NUM_ROWS) / 7, length=range(NUM_ROWS), other=IDS)
-        inputs, truth = task.examples(part="student", size=5, seed=0)
+        inputs, truth, _ = task.examples(part="student", size=5, seed=0)
         assert inputs.schema.equals(
             pa.schema(
                 [

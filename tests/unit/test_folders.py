@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +14,15 @@ import pytest
 from safetensors.numpy import save_file
 
 from surpass.errors import ConfigError, DataError, MissingExtraError
-from surpass.models import hub
-from surpass.models.sources import SKILLS, resolve
+from surpass.hub import cache_folder
+from surpass.models.sources import LADDER, SKILLS, resolve
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def write_folder(folder: Path, *, mark: float = 0.0, shards: int = 1) -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     (folder / "tokenizer.json").write_text("{}")
     weights = [{f"w{n}": np.full((3, 5), mark, np.float32)} for n in range(shards)]
     if shards == 1:
@@ -62,7 +63,7 @@ class TestFolder:
     def test_what_it_is(self, tmp_path, monkeypatch):
         folder = write_folder(tmp_path / "tiny-1.5b")
         source = resolve(f"dir:{folder}")
-        assert (source.family, source.path, source.short_name) == ("language", folder, "tiny-1.5b")
+        assert (source.family, source.path, source.short_name) == ("causal", folder, "tiny-1.5b")
         assert source.parameters == 3 * 5 + 7
         assert source.flops == 2 * 22 * 128
         assert source.pretraining_flops == 0
@@ -84,12 +85,14 @@ class TestFolder:
             ("config.json", '{"model_type": "gpt2"}'),
             ("tokenizer.json", "{ }"),
             ("tokenizer_config.json", "{}"),
+            ("1_Pooling/config.json", "{}"),
         ):
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
             digests.add(resolve(f"dir:{folder}").digest)
         save_file({"w0": np.ones((3, 5), np.float32)}, folder / "model.safetensors")
         digests.add(resolve(f"dir:{folder}").digest)
-        assert len(digests) == 5
+        assert len(digests) == 6
 
     def test_shards(self, tmp_path):
         folder = write_folder(tmp_path / "sharded", shards=3)
@@ -118,7 +121,7 @@ class TestFolder:
             (lambda f: (f / "model.safetensors").unlink(), "it has no weights, no model.safetensors"),
             (
                 lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
-                "it has pytorch_model.bin, no model.safetensors; only safetensors are read, pickles never",
+                r"it has pytorch_model.bin, no model.safetensors; .* put \(weights=bin\) behind",
             ),
             (lambda f: (f / "adapter_config.json").touch(), "it has an adapter_config.json; merge the"),
             (lambda f: (f / "config.json").unlink(), "no weights at .*; name a .safetensors file .* folder"),
@@ -145,19 +148,132 @@ class TestFolder:
         for text, message in (
             ("[]", "index.json is damaged"),
             ("{", "index.json is damaged"),
-            ('{"weight_map": {"a": "../model.safetensors"}}', "are no safetensors beside it"),
-            ('{"weight_map": {"a": "model.bin"}}', "are no safetensors beside it"),
+            ('{"weight_map": {"a": "../model.safetensors"}}', "are no \\*.safetensors beside it"),
+            ('{"weight_map": {"a": "model.bin"}}', "are no \\*.safetensors beside it"),
         ):
             (folder / "model.safetensors.index.json").write_text(text)
             with pytest.raises(DataError, match=message):
                 resolve(f"dir:{folder}")
 
 
+class TestFamily:
+    @pytest.mark.parametrize(
+        ("config", "family"),
+        [
+            ({"architectures": ["LlamaForCausalLM"]}, "causal"),
+            ({"architectures": ["GPT2LMHeadModel"]}, "causal"),
+            ({"architectures": ["Other", "QwenForCausalLM"]}, "causal"),
+            ({"architectures": ["BertModel"]}, "encoder"),
+            ({"architectures": ["MPNetForMaskedLM"], "is_encoder_decoder": False}, "encoder"),
+            ({"architectures": []}, "encoder"),
+            ({"architectures": None}, "encoder"),
+            ({}, "encoder"),
+        ],
+    )
+    def test_by_its_architecture(self, tmp_path, config, family):
+        folder = write_folder(tmp_path / "model")
+        (folder / "config.json").write_text(json.dumps(config))
+        source = resolve(f"dir:{folder}")
+        assert (source.family, source.max_tokens, source.pickled) == (family, 512, False)
+        assert source.skills == (set(SKILLS) if family == "causal" else {"hint"})
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {"architectures": ["T5ForConditionalGeneration"]},
+            {"architectures": ["T5EncoderModel"], "is_encoder_decoder": True},
+            {"model_type": "bart", "is_encoder_decoder": True},
+        ],
+    )
+    def test_what_has_two_parts_is_refused(self, tmp_path, config):
+        folder = write_folder(tmp_path / "model")
+        (folder / "config.json").write_text(json.dumps(config))
+        what = config.get("architectures", ["model type bart"])[0]
+        with pytest.raises(
+            ConfigError, match=f"{folder}: {what} is an encoder with a decoder.*BERT"
+        ) as caught:
+            resolve(f"dir:{folder}")
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("text", ["", "[]", "{", "\ud800"])
+    def test_damage(self, tmp_path, text):
+        folder = write_folder(tmp_path / "model")
+        (folder / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+        with pytest.raises(DataError, match=r"config.json is damaged; copy it again"):
+            resolve(f"dir:{folder}")
+
+
+class TestSettings:
+    def test_tokens(self, tmp_path):
+        folder = write_folder(tmp_path / "tiny")
+        plain, same = resolve(f"dir:{folder}"), resolve(f"dir:{folder}(tokens=512)")
+        few, more = resolve(f"dir:{folder}(tokens=64)"), resolve(f"dir:{folder}(tokens=65)")
+        assert (plain.max_tokens, same.max_tokens, few.max_tokens) == (512, 512, 64)
+        assert plain.digest == same.digest
+        assert len({plain.digest, few.digest, more.digest}) == 3
+        assert plain.short_name == few.short_name == "tiny"
+        assert (plain.path, few.flops) == (few.path, 2 * 22 * 64)
+
+    def test_pickled_weights_only_where_the_name_says_so(self, tmp_path):
+        folder = write_folder(tmp_path / "old")
+        with pytest.raises(ConfigError, match=r"it has no pytorch_model.bin; leave weights=bin out"):
+            resolve(f"dir:{folder}(weights=bin)")
+        (folder / "pytorch_model.bin").write_bytes(b"\x00" * 400)
+        safe, pickled = resolve(f"dir:{folder}"), resolve(f"dir:{folder}(weights=bin, tokens=512)")
+        assert (safe.pickled, pickled.pickled) == (False, True)
+        assert (safe.parameters, pickled.parameters) == (22, 100)
+        assert safe.digest != pickled.digest
+        (folder / "config.json").write_text('{"torch_dtype": "bfloat16"}')
+        assert resolve(f"dir:{folder}(weights=bin)").parameters == 200
+
+    def test_pickled_shards(self, tmp_path):
+        folder = write_folder(tmp_path / "old")
+        index = {"weight_map": {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin"}}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+        (folder / "pytorch_model-1.bin").write_bytes(b"\x00" * 40)
+        with pytest.raises(
+            ConfigError, match=r"bin.index.json names pytorch_model-2.bin, which is not there"
+        ):
+            resolve(f"dir:{folder}(weights=bin)")
+        (folder / "pytorch_model-2.bin").write_bytes(b"\x00" * 80)
+        source = resolve(f"dir:{folder}(weights=bin)")
+        assert source.parameters == 30
+        (folder / "pytorch_model-2.bin").write_bytes(b"\x01" * 80)
+        assert resolve(f"dir:{folder}(weights=bin)").digest != source.digest
+
+    def test_other_families_have_none(self, tmp_path):
+        shutil.copy(LADDER / "chess-1.safetensors", tmp_path / "mine.safetensors")
+        with pytest.raises(ConfigError, match="only language models have settings; name it dir:"):
+            resolve(f"dir:{tmp_path}/mine.safetensors(tokens=3)")
+
+
 class TestHub:
+    def test_settings(self, cache):
+        write_hub(cache, "some-org/tiny-1.5b")
+        source = resolve("hub:some-org/tiny-1.5b@main(tokens=9)")
+        assert (source.max_tokens, source.short_name) == (9, "tiny-1.5b@main")
+
+    def test_a_pickle_is_downloaded_where_the_name_says_so(self, cache, monkeypatch):
+        huggingface_hub = pytest.importorskip("huggingface_hub")
+        asked = []
+
+        def snapshot_download(repository, **settings):
+            asked.append(settings["allow_patterns"])
+            snapshot = write_hub(cache, repository)
+            (snapshot / "model.safetensors").rename(snapshot / "pytorch_model.bin")
+            return str(snapshot)
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+        assert resolve("hub:org/tiny(weights=bin)").pickled
+        assert resolve("hub:org/tiny(weights=bin)").pickled  # out of the cache
+        ((*patterns,),) = asked
+        assert "pytorch_model*.bin" in patterns
+        assert not [name for name in patterns if "safetensors" in name]
+
     def test_a_cached_model(self, cache):
         snapshot = write_hub(cache, "some-org/tiny-1.5b")
         source = resolve("hub:some-org/tiny-1.5b")
-        assert (source.path, source.family, source.short_name) == (snapshot, "language", "tiny-1.5b")
+        assert (source.path, source.family, source.short_name) == (snapshot, "causal", "tiny-1.5b")
         assert source.digest == resolve(f"dir:{snapshot}").digest
 
     def test_revisions(self, cache):
@@ -175,15 +291,15 @@ class TestHub:
         for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HOME", str(tmp_path))
-        assert hub.cache_folder() == tmp_path / ".cache/huggingface/hub"
+        assert cache_folder() == tmp_path / ".cache/huggingface/hub"
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
-        assert hub.cache_folder() == tmp_path / "x/huggingface/hub"
+        assert cache_folder() == tmp_path / "x/huggingface/hub"
         monkeypatch.setenv("HF_HOME", "~/h")
-        assert hub.cache_folder() == tmp_path / "h/hub"
+        assert cache_folder() == tmp_path / "h/hub"
         monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", str(tmp_path / "old"))
-        assert hub.cache_folder() == tmp_path / "old"
+        assert cache_folder() == tmp_path / "old"
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "new"))
-        assert hub.cache_folder() == tmp_path / "new"
+        assert cache_folder() == tmp_path / "new"
 
     def test_what_is_not_there_is_downloaded(self, cache, monkeypatch):
         huggingface_hub = pytest.importorskip("huggingface_hub")

@@ -20,10 +20,11 @@ from reference.language import (
 )
 from surpass.errors import ConfigError, DataError, MissingExtraError, Stopped
 from surpass.models.adapters import find_adapter, settle
+from surpass.models.causal import CausalChoice
 from surpass.models.families import load_model
-from surpass.models.language import LanguageChoice, TokenExamples, by_length, padded
 from surpass.models.sources import resolve
 from surpass.models.texts import answers, cut, shots, texts_of, tokenised, transformers
+from surpass.models.tokens import TokenExamples
 from surpass.train.language import accumulate_next_token, adapt, pick_shots
 from surpass.train.loop import Labels, Running, embed, fit, label
 from surpass.train.recipe import Recipe
@@ -40,7 +41,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def load(folders):
-    def _load(kind: str, inputs=None) -> LanguageChoice:
+    def _load(kind: str, inputs=None) -> CausalChoice:
         return load_model(resolve(f"dir:{folders[kind]}"), inputs_of(TEXTS) if inputs is None else inputs)
 
     return _load
@@ -148,14 +149,14 @@ class TestEncode:
         words = [f"w{number % 60}" for number in range(room + extra)]
         tokens = model.encode(inputs_of([" ".join(words)])).tokens[0]
         assert [WORDS[token] for token in tokens] == ["[bos]", *words[-room:]]
-        model.max_tokens = 5
+        model.reading = model.reading._replace(max_tokens=5)
         tokens = model.encode(inputs_of([" ".join(words)])).tokens[0]
         assert [WORDS[token] for token in tokens] == ["[bos]", *words[-5:]]
         model(TokenExamples([tokens]), np.array([0]))
 
     def test_a_prefix_counts_extra_and_gives_way(self, load):
         model = load("gpt2")
-        model.max_tokens, model.prefix = 3, "w7 w8\n\n"
+        model.reading, model.prefix = model.reading._replace(max_tokens=3), "w7 w8\n\n"
         tokens = model.encode(inputs_of(["w1 w2 w3 w4 w5", "w1 w2 w3", "w1"])).tokens
         read = [" ".join(WORDS[token] for token in row) for row in tokens]
         assert read == ["w7 w8 w3 w4 w5", "w7 w8 w1 w2 w3", "w7 w8 w1"]
@@ -166,7 +167,7 @@ class TestEncode:
 
     def test_hints(self, load):
         inputs = inputs_of(["w1", "w2", "w3"], hint=[[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
-        read = texts_of(inputs, load("gpt2").answers)
+        read = texts_of(inputs)
         assert read[0] == "w1\nSomebody believes that the answer is 0. What is your answer?"
         assert [text.partition("is ")[2][0] for text in read] == ["0", "1", "0"]
         model = load("gpt2")
@@ -224,30 +225,11 @@ class TestAnswers:
         assert [len(row) for row in tokenised(tokenizer, found)] == [min(limit, 4), 1, 0]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_by_length_covers_each_row_once(seed):
-    rng = np.random.default_rng(seed)
-    length_N = rng.integers(1, 30, 40)
-    for limit, most in ((1, None), (30, None), (64, 3), (10**6, None)):
-        pieces = list(by_length(length_N, limit, most))
-        assert sorted(np.concatenate(pieces).tolist()) == list(range(40))
-        for piece in pieces:
-            assert len(piece) == 1 or len(piece) * length_N[piece].max() <= limit
-            assert len(piece) <= (most or 40)
-    assert list(by_length(np.zeros(0, np.int64), 5)) == []
-
-
-def test_padded():
-    batch = padded(TokenExamples([np.array(row) for row in ([5], [1, 2, 3], [0, 7])]), np.array([2, 0]))
-    assert batch.tokens_NT.tolist() == [[0, 7], [5, 0]]
-    assert batch.inside_NT.tolist() == [[1, 1], [1, 0]]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 class TestFit:
     RECIPE = Recipe(epochs=4, batch_size=4, learning_rate=3e-3)
 
-    def fitted(self, model: LanguageChoice, **settings) -> torch.Tensor:
+    def fitted(self, model: CausalChoice, **settings) -> torch.Tensor:
         examples = model.encode(inputs_of(TEXTS))
         probs = [np.eye(2, dtype=np.float32)[place % 2] for place in range(13)]
         labels = Labels(probs, np.ones(13, np.float32))
@@ -271,7 +253,7 @@ class TestFit:
 
     def test_the_head_alone(self, load, kind):
         model = load(kind)
-        find_adapter("head")(model)
+        find_adapter("frozen")(model)
         self.fitted(model)
         for name, value in load(kind).state_dict().items():
             assert torch.equal(model.state_dict()[name], value) == (not name.startswith("head"))

@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "grouping",
         "interrupt",
         "durations",
+        "hub",
     ),
     "calls": ("calls",),
     "losses": ("losses", "losses.*"),
@@ -34,6 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "stats": ("stats", "stats.*"),
     "results": ("rows", "ranking", "results"),
     "store": ("lease", "artifact", "layout", "store"),
+    "data": ("data", "data.*"),
     "tasks": ("tasks", "tasks.*"),
     "models": ("models", "models.*"),
     "train": ("train", "train.*"),
@@ -75,6 +77,8 @@ PUBLIC = [
 ]
 
 NO_TORCH = [
+    "surpass.data.catalog",
+    "surpass.data.loading",
     "surpass",
     "surpass.losses",
     "surpass.rules",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import surpass
-from reference.language import inputs_of, save_tiny, write_texts
+from reference.language import inputs_of, next_token_loss, pairs_of, save_tiny, some_texts, write_texts
 from surpass.engine.inline import run
 from surpass.errors import ConfigError, NotApplicable, Stopped
-from surpass.labels import rows
+from surpass.labels import completion_table, label_table, rows
 from surpass.methods import METHODS, Arms, find_method
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
@@ -25,7 +29,7 @@ from surpass.store import Store
 from surpass.study import Study, learns_truth
 from surpass.tasks.chess import ChessTask
 from surpass.tasks.text import TextTask
-from surpass.train.language import pick_shots, run_adapt
+from surpass.train.language import pick_shots, run_adapt, run_prompt
 from surpass.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=1, batch_size=8, learning_rate=1e-3)
@@ -116,7 +120,9 @@ class TestStages:
             Adapt(model="ladder:chess-1", examples=chess, seed=0),
             Prompt(model="ladder:chess-1", examples=chess, labels=TRUTH, seed=0),
         ):
-            with pytest.raises(ConfigError, match="ladder:chess-1 is no language model; prompts and texts"):
+            with pytest.raises(
+                ConfigError, match="ladder:chess-1 is no causal language model; prompts and texts"
+            ):
                 run([stage], Store(str(tmp_path / stage.kind)))
 
 
@@ -242,3 +248,102 @@ def test_generative_fine_tuning_goes_on_where_it_stopped(study, store, tmp_path)
     for name in ("model.safetensors", "curve.parquet"):
         whole, stopped = ((tmp_path / which / "out" / name).read_bytes() for which in ("whole", "stopped"))
         assert whole == stopped, name
+
+
+class Desk:
+    """Runs what stages run on tables as they are."""
+
+    def __init__(self, folder: Path, inputs: pa.Table, labels: pa.Table | None = None) -> None:
+        folder.mkdir()
+        self.out = folder
+        pq.write_table(inputs, folder / "inputs.parquet")
+        if labels is not None:
+            pq.write_table(labels, folder / "labels.parquet")
+        found = SimpleNamespace(file=lambda name: folder / name)
+        self.context = Context(find=lambda _: found, out=folder, work=folder)
+
+    def adapt(self, model: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        stage = SimpleNamespace(
+            model=model, examples=None, recipe=Recipe(epochs=1, batch_size=4, learning_rate=1e-3), seed=0
+        )
+        said = run_adapt(stage, self.context)
+        return said, load_file(self.out / "model.safetensors")
+
+    def prompt(self, model: str, shots: int = 2) -> dict[str, Any]:
+        run_prompt(
+            SimpleNamespace(model=model, examples=None, labels=None, num_shots=shots, seed=0), self.context
+        )
+        return json.loads((self.out / "prompt.json").read_text())
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class TestTexts:
+    PAIRS = tuple(zip(some_texts(6, seed=1), some_texts(6, seed=2), strict=True))
+
+    def test_both_of_a_pair_are_learned(self, root, tmp_path):
+        model = f"dir:{root / 'large'}"
+        said, state = Desk(tmp_path / "pairs", pairs_of(list(self.PAIRS))).adapt(model)
+        single = [text for pair in self.PAIRS for text in pair]
+        alone, one_by_one = Desk(tmp_path / "texts", inputs_of(single)).adapt(model)
+        assert said["num_examples"] == 6
+        assert said["num_steps"] == alone["num_steps"] == 3
+        assert said["last_loss"] == alone["last_loss"]
+        heads = state.pop("head.weight"), one_by_one.pop("head.weight")
+        assert same(state, one_by_one)
+        assert torch.equal(heads[0], heads[1][:1])
+
+    def test_the_first_loss_is_the_mean_over_both(self, root, tmp_path):
+        inputs = pairs_of(list(self.PAIRS[:2]))
+        model = load_model(resolve(f"dir:{root / 'large'}"), inputs)
+        rows = [row.tolist() for row in model.encode(inputs).tokens]
+        said, _ = Desk(tmp_path / "pairs", inputs).adapt(f"dir:{root / 'large'}")
+        assert said["last_loss"] == pytest.approx(next_token_loss(model._causal[0], rows), rel=1e-5)
+
+    @pytest.mark.parametrize(
+        "column", [{"hint": [[0.9, 0.1], [0.2, 0.8]] * 3}, {"ask": ["true or false ?"] * 6}]
+    )
+    def test_neither_hints_nor_questions_are(self, root, tmp_path, column):
+        """A hint is a label in words; a question says the same everywhere."""
+        model = f"dir:{root / 'small'}"
+        texts = some_texts(6)
+        plain = Desk(tmp_path / "plain", inputs_of(texts)).adapt(model)
+        more = Desk(tmp_path / "more", inputs_of(texts, **column)).adapt(model)
+        assert same(plain[1], more[1])
+        assert plain[0] == more[0]
+
+    def test_memory_that_is_saved_changes_rounding_only(self, root, tmp_path):
+        model = f"dir:{root / 'large'}"
+        desks = [Desk(tmp_path / name, inputs_of(some_texts(8))) for name in ("plain", "saving")]
+        desks[1].context = replace(desks[1].context, save_memory=True)
+        plain, saving = (desk.adapt(model) for desk in desks)
+        assert plain[0]["last_loss"] == pytest.approx(saving[0]["last_loss"], rel=1e-4)
+
+
+class TestShots:
+    def test_end_with_the_question_and_the_answer(self, root, tmp_path):
+        inputs = inputs_of(["w1", "w2", "w3"], ask=["true or false ?"] * 3)
+        labels = label_table(["t0", "t1", "t2"], [np.eye(2, dtype=np.float32)[n % 2] for n in range(3)])
+        desk = Desk(tmp_path / "desk", inputs, labels)
+        said = desk.prompt(f"dir:{root / 'large'}")
+        word = {"t0": "w1", "t1": "w2", "t2": "w3"}
+        assert said["prefix"] == "".join(
+            f"{word[name]}\ntrue or false ?\nAnswer: {answer}\n\n"
+            for name, answer in zip(said["ids"], said["answers"], strict=True)
+        )
+        assert sorted(said["answers"]) == [0, 1]
+
+    def test_of_prompts_are_completions(self, root, tmp_path):
+        prompts = pa.table({"id": ["a", "b", "c"], "prompt": ["w1 :", "w2 :", "w3 :"]})
+        desk = Desk(tmp_path / "desk", prompts, completion_table(["a", "b", "c"], [" w4", " w5", " w6"]))
+        said = desk.prompt(f"dir:{root / 'large'}", 3)
+        assert sorted(said["prefix"].split("\n\n")) == ["", "w1 : w4", "w2 : w5", "w3 : w6"]
+        assert sorted(said["answers"]) == [" w4", " w5", " w6"]
+
+    def test_pairs_have_no_place_for_them(self, root, tmp_path):
+        labels = label_table(["p0"], [np.array([0.0, 1.0], np.float32)])
+        desk = Desk(tmp_path / "desk", pairs_of([("w1", "w2")]), labels)
+        with pytest.raises(ConfigError, match="a pair of texts is judged one by one"):
+            desk.prompt(f"dir:{root / 'large'}", 1)

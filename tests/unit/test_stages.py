@@ -76,7 +76,7 @@ def chain(model: str, *, examples: dict[str, Any] | None = None, fit: dict[str, 
         relabel=hard,
         hint=Hint(examples=first, labels=labels),
         features=Features(source=learned, examples=first),
-        stop=Stop(fit=replace(learned, snapshots=2), examples=first, labels=TRUTH),
+        stop=Stop(fit=learned, examples=first, labels=TRUTH, snapshots=2),
         blend=Blend(model=model, examples=first, fits=(learned,), weights=(0.5, 0.5)),
         adapt=Adapt(model=model, examples=first, seed=0),
         prompt=Prompt(model=model, examples=first, labels=TRUTH, seed=0),
@@ -121,11 +121,15 @@ def changes(tmp_path: Path, stages: Chain) -> dict[type[Stage], dict[str, Any]]:
             "recipe": Recipe(epochs=6),
             "seed": 1,
             "start": stages.blend,
-            "adapter": "head",
-            "snapshots": 3,
+            "adapter": "frozen",
             "ema": 0.5,
         },
-        Stop: {"fit": replace(stages.stop.fit, seed=1), "examples": examples, "labels": label},
+        Stop: {
+            "fit": replace(stages.stop.fit, seed=1),
+            "examples": examples,
+            "labels": label,
+            "snapshots": 3,
+        },
         Blend: {"model": two, "examples": examples, "fits": (stages.stop,), "weights": (0.25, 0.75)},
         Adapt: {"model": two, "examples": examples, "recipe": Recipe(epochs=2), "seed": 1},
         Prompt: {"model": two, "examples": examples, "labels": label, "num_shots": 4, "seed": 1},
@@ -256,7 +260,7 @@ class TestFieldsAddedLater:
     def test_which_they_are(self):
         assert {kind: late(STAGES[kind]) for kind in STAGES if late(STAGES[kind])} == {
             "examples": {"skip": 0},
-            "fit": {"start": None, "adapter": "full", "snapshots": 0, "ema": 0.0},
+            "fit": {"start": None, "adapter": "full", "ema": 0.0},
         }
 
     @pytest.mark.parametrize("kind", [Examples, Fit])
@@ -307,8 +311,8 @@ class TestFieldsAddedLater:
             },
             "outside": {"model": resolve("linear:4").digest},
         }
-        changed = replace(fit, adapter="head", snapshots=2).identity["fields"]
-        assert changed == fit.identity["fields"] | {"adapter": "head", "snapshots": 2}
+        changed = replace(fit, adapter="frozen").identity["fields"]
+        assert changed == fit.identity["fields"] | {"adapter": "frozen"}
 
 
 class TestFilesFromOutside:
@@ -328,7 +332,7 @@ class TestFilesFromOutside:
 
     def test_who_names_a_model_is_the_only_one_to_digest_it(self, model, stages):
         digest = {"model": resolve(model).digest}
-        by_name = {"fit", "blend", "adapt", "prompt"}
+        by_name = {"fit", "stop", "blend", "adapt", "prompt"}
         for kind in STAGES.keys() - {"examples"}:
             outside = of_kind(stages, STAGES[kind]).outside()
             assert outside == (digest if kind in by_name else {}), kind
@@ -387,8 +391,10 @@ class TestUpstream:
         )
         assert full.upstream == (label, stages.truth, examples, stages.features, stages.truth)
         assert stages.hint.upstream == (examples, label)
-        assert stages.stop.upstream == (stages.stop.fit, examples)
-        assert replace(stages.stop, labels=label).upstream == (stages.stop.fit, examples, label)
+        taught = replace(fit, labels=relabel)
+        assert stages.stop.upstream == (examples, examples), "it trains the fit itself"
+        stop = replace(stages.stop, fit=taught, labels=label)
+        assert stop.upstream == (examples, relabel, examples, label)
         assert stages.blend.upstream == (examples, fit)
         assert stages.adapt.upstream == stages.prompt.upstream == (examples,)
         assert replace(stages.prompt, labels=label).upstream == (examples, label)
@@ -414,8 +420,12 @@ class TestWhoseTruth:
             assert getattr(stages, name).truth_of is stages.examples
 
     def test_none_where_labels_take_its_place(self, stages):
-        for stage in (stages.fit, stages.stop, stages.prompt):
-            assert replace(stage, labels=stages.label).truth_of is None
+        fit = replace(stages.fit, labels=stages.label)
+        stop = replace(stages.stop, fit=fit, labels=stages.label)
+        for stage in (fit, stop, replace(stages.prompt, labels=stages.label)):
+            assert stage.truth_of is None
+        assert replace(stop, fit=stages.fit).truth_of is stages.examples
+        assert replace(stop, labels=TRUTH).truth_of is stages.examples
 
 
 class TestOnOtherExamples:
@@ -449,7 +459,7 @@ class TestOnOtherExamples:
 
     def test_models_see_what_they_learned_from(self, stages):
         others = some_examples(part="test", size=4)
-        shown = replace(stages.fit, examples=stages.hint, snapshots=2)
+        shown = replace(stages.fit, examples=stages.hint)
         stop = replace(stages.stop, fit=shown)
         blend = replace(stages.blend, fits=(stop,))
         hint = Hint(examples=others, labels=stages.label.on(others))
@@ -467,7 +477,7 @@ def test_labels_for_people(model, stages):
     assert stages.truth.label == "of-toy-weak-10-s0"
     assert stages.fit.label == "one-truth-xent-s0"
     assert replace(stages.fit, labels=stages.label, seed=3).label == "one-from-one-xent-s3"
-    assert replace(stages.fit, labels=stages.relabel, adapter="head").label == "one-head-from-one-xent-s0"
+    assert replace(stages.fit, labels=stages.relabel, adapter="frozen").label == "one-frozen-from-one-xent-s0"
     assert stages.label.label == "one-truth-xent-s0-on-toy-weak-10-s0"
     assert stages.features.label == stages.label.label
     assert Label(source=model, examples=stages.examples).label == "one-on-toy-weak-10-s0"
@@ -488,7 +498,7 @@ def test_teachers(stages):
     assert [stages.truth.teacher, stages.label.teacher, stages.relabel.teacher] == ["truth", "one", "one"]
     assert soft.teacher == "one-soften"
     assert replace(soft, labels=(soft,)).teacher == "one-soften-soften"
-    student = replace(stages.fit, labels=soft, snapshots=2)
+    student = replace(stages.fit, labels=soft)
     stop = replace(stages.stop, fit=student)
     assert student.teacher == stop.teacher == replace(stages.blend, fits=(stop,)).teacher == "one-soften"
     assert (stages.fit.teacher, stages.prompt.teacher, stages.adapt.teacher) == ("truth", "truth", "texts")
@@ -500,8 +510,8 @@ def test_costs_grow_with_the_work(tmp_path, stages):
     assert replace(stages.fit, model=large).cost == 1000 * stages.fit.cost
     assert stages.label.cost == stages.features.cost == 1e6 * 10
     assert Label(source=large, examples=stages.examples).cost == 1e9 * 10
-    assert stages.stop.cost == 2 * 1e6 * 10
-    assert replace(stages.stop, fit=replace(stages.stop.fit, snapshots=4)).cost == 2 * stages.stop.cost
+    assert stages.stop.cost == stages.fit.cost + 2 * 1e6 * 10
+    assert replace(stages.stop, snapshots=4).cost == stages.fit.cost + 4 * 1e6 * 10
     assert stages.adapt.cost == 3 * 1e6 * 10
     assert replace(stages.adapt, recipe=Recipe(epochs=4)).cost == 4 * stages.adapt.cost
     assert replace(stages.examples, size=None).cost > stages.examples.cost > 0
@@ -534,9 +544,9 @@ def test_running_imports_a_module_that_is_there(kind):
         ("relabel", {"rule": "harden(at=1)"}, "relabelling rule harden has no setting 'at'"),
         ("fit", {"loss": "hinge"}, "no loss 'hinge'"),
         ("fit", {"loss": "gce(p=1)"}, "loss gce has no setting 'p'; it has q"),
-        ("fit", {"adapter": "hed"}, "no adapter 'hed'; did you mean head"),
-        ("fit", {"snapshots": -1}, "snapshots=-1 must be from 0 to 100"),
-        ("fit", {"snapshots": 101}, "snapshots=101 must be from 0 to 100"),
+        ("fit", {"adapter": "hed"}, "no adapter 'hed'; "),
+        ("stop", {"snapshots": 0}, "snapshots=0 must be from 1 to 100"),
+        ("stop", {"snapshots": 101}, "snapshots=101 must be from 1 to 100"),
         ("fit", {"ema": 1.0}, "ema=1.0 must be at least 0 and below 1"),
         ("fit", {"ema": -0.1}, "ema=-0.1 must be at least 0 and below 1"),
         ("prompt", {"num_shots": 0}, "num_shots=0 must be from 1 to 1000; zero_shot shows none"),
@@ -554,7 +564,7 @@ def test_what_makes_no_stage(stages, kind, changes, message):
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
-        ("fit", {"snapshots": 100}),
+        ("stop", {"snapshots": 100}),
         ("fit", {"ema": 0.999}),
         ("prompt", {"num_shots": 1}),
         ("prompt", {"num_shots": 1000}),

@@ -8,7 +8,7 @@ import pytest
 
 from reference.studies import ToyTask, write_model
 from surpass.errors import ConfigError, NotApplicable
-from surpass.methods import METHODS, Arms, WeakToStrong
+from surpass.methods import METHODS, Arms, WeakToStrong, stopped
 from surpass.stages import (
     TRUTH,
     Blend,
@@ -325,12 +325,12 @@ class TestWhatMethodsGive:
 
     def test_a_ceiling_of_its_own(self, models, monkeypatch):
         def both(w2s: WeakToStrong) -> Arms:
-            return Arms(METHODS["probe"](w2s), w2s.fit(w2s.strong_model, TRUTH, adapter="head"))
+            return Arms(METHODS["probe"](w2s), w2s.fit(w2s.strong_model, TRUTH, adapter="frozen"))
 
         row = self.row(models, monkeypatch, both)
         ceiling = row.ceiling_score.labels.source
         assert isinstance(row.student, ModelStage)
-        assert (row.student.adapter, ceiling.adapter, ceiling.labels) == ("head", "head", TRUTH)
+        assert (row.student.adapter, ceiling.adapter, ceiling.labels) == ("frozen", "frozen", TRUTH)
         assert not row.oracle
         naive = study_of(models, seeds=(0,)).rows()[0]
         assert naive.weak_score.id == row.weak_score.id
@@ -440,14 +440,14 @@ class TestOracle:
             "a hint": w2s.student(w2s.weak_labels, examples=hint),
             "a truth of hints": w2s.student(Truth(examples=hint)),
             "a beginning": w2s.student(w2s.weak_labels, start=w2s.ceiling),
-            "a choice": Stop(
-                fit=w2s.student(w2s.weak_labels, snapshots=2), examples=w2s.validation, labels=TRUTH
-            ),
+            "a choice": Stop(fit=naive, examples=w2s.validation, labels=TRUTH),
+            "a fit that is stopped": stopped(w2s, w2s.ceiling),
             "an average": w2s.blend(w2s.ceiling, 0.5),
         }
         for way, student in cheats.items():
             assert self.is_oracle(w2s, student), way
         assert not self.is_oracle(w2s, w2s.blend(naive, 0.5))
+        assert not self.is_oracle(w2s, stopped(w2s, naive))
 
     def test_the_supervisors_truth_is_none_in_any_form(self, w2s):
         truth = w2s.truth(w2s.weak_examples)

@@ -32,7 +32,7 @@ def task(tmp_path) -> TextTask:
 
 class TestExamples:
     def test_columns(self, task):
-        inputs, truth = task.examples(part="weak", size=7, seed=0)
+        inputs, truth, _ = task.examples(part="weak", size=7, seed=0)
         assert inputs.schema.names == ["id", "text", "candidates", "length"]
         assert [str(kind) for kind in inputs.schema.types][1:] == ["string", "list<item: uint16>", "int32"]
         for row, right in zip(inputs.to_pylist(), truth.to_pylist(), strict=True):
@@ -46,7 +46,7 @@ class TestExamples:
         assert task.name == "text"
         assert task.num_classes == 3
         assert task.class_names == (0, 1, 2)
-        assert task.families == {"language"}
+        assert task.families == {"causal", "encoder"}
         assert task.difficulty is None
         assert task.digests() == {"texts": sha256(Path(task.path).read_bytes()).hexdigest()}
         assert identity_fields(task) == {"name": "text", "classes": [], "split_seed": 0}
@@ -88,7 +88,7 @@ class TestExamples:
         rows = some_rows(40, difficulty=lambda n: n / 2, label=lambda n: ["no", "yes"][n % 2])
         task = TextTask(write(tmp_path / "texts", rows), name="mine", classes=("yes", "no", "never"))
         assert (task.name, task.difficulty, task.num_classes) == ("mine", "difficulty", 3)
-        inputs, truth = task.examples(part="weak", size=None, seed=0)
+        inputs, truth, _ = task.examples(part="weak", size=None, seed=0)
         for row, right in zip(inputs.to_pylist(), truth["truth"].to_pylist(), strict=True):
             number = int(row["text"].split()[1])
             assert row["difficulty"] == number / 2
@@ -100,8 +100,8 @@ class TestExamples:
         other = TextTask(str(tmp_path / "texts.parquet"))
         for part in task.parts:
             for first, second in zip(
-                task.examples(part=part, size=None, seed=1),
-                other.examples(part=part, size=None, seed=1),
+                task.examples(part=part, size=None, seed=1)[:2],
+                other.examples(part=part, size=None, seed=1)[:2],
                 strict=True,
             ):
                 assert first.equals(second)

@@ -20,7 +20,7 @@ from surpass.labels import label_table, rows, truth_labels
 from surpass.models.families import load_model
 from surpass.models.moves import MoveChoice
 from surpass.models.sources import resolve
-from surpass.stages import TRUTH, Examples, Fit, Label, Truth
+from surpass.stages import TRUTH, Context, Examples, Fit, Label, Truth
 from surpass.tasks.planted import PlantedTask
 from surpass.train import loop
 from surpass.train.recipe import Recipe
@@ -203,9 +203,15 @@ class TestSettings:
         one, two = (state_of(small.run(replace(SMALL, seed=seed))) for seed in (1, 2))
         assert (one["body.weight"] - two["body.weight"]).abs().max() > 0.01
 
-    @pytest.mark.parametrize("adapter", ["full", "head", "lora(rank=2)"])
+    @pytest.mark.parametrize("adapter", ["full", "frozen", "lora(rank=2)"])
     def test_adapters_leave_a_model_of_its_own_shape(self, bench, adapter):
-        fitted = state_of(bench.run(replace(ON_TRUTH, adapter=adapter, snapshots=2)))
+        fit = replace(ON_TRUTH, adapter=adapter)
+        whole = (bench.run(fit).path / "model.safetensors").stat().st_size
+        loaded = MoveChoice.load(resolve(MODEL))
+        fit.load_into(loaded, Context(find=bench.find, out=bench.root, work=bench.root))
+        fitted = loaded.state_dict()
+        assert all(value.requires_grad for value in loaded.parameters())
+        assert (whole < 0.8 * sum(4 * value.numel() for value in fitted.values())) == (adapter != "full")
         pretrained = MoveChoice.load(resolve(MODEL)).state_dict()
         assert {name: value.shape for name, value in fitted.items()} == {
             name: value.shape for name, value in pretrained.items()
@@ -218,7 +224,7 @@ class TestSettings:
             moved - {"underpromotion"}
             == {
                 "full": heads | {"stem", "blocks", "square_bias"},
-                "head": heads,
+                "frozen": heads,
                 "lora(rank=2)": heads | {"stem", "blocks"},
             }[adapter]
         )
@@ -229,34 +235,11 @@ class TestSettings:
         assert not same_state(state_of(plain), state_of(average))
 
 
-class TestSnapshots:
-    @pytest.mark.parametrize(
-        ("adapter", "ema"), [("full", 0.0), ("head", 0.0), ("lora", 0.0), ("full", 0.5), ("lora", 0.5)]
-    )
-    def test_the_last_is_the_model_and_they_disturb_nothing(self, small, adapter, ema):
-        fit = replace(SMALL, adapter=adapter, ema=ema)
-        fitted = small.run(replace(fit, snapshots=3))
-        names = {path.name for path in fitted.path.iterdir()}
-        assert names == {f"snapshot-0{n}.safetensors" for n in (1, 2, 3)} | {
-            "model.safetensors",
-            "curve.parquet",
-        }
-        assert same_state(state_of(fitted, "snapshot-03"), state_of(fitted))
-        assert not same_state(state_of(fitted, "snapshot-02"), state_of(fitted))
-        assert same_state(state_of(fitted), state_of(small.run(fit)))
-
-    @pytest.mark.parametrize("snapshots", [9, 10, 11, 100])
-    def test_more_than_there_are_steps(self, small, snapshots):
-        fitted = small.run(replace(SMALL, snapshots=snapshots))
-        assert small.said["num_steps"] == 10
-        shown = [state_of(fitted, f"snapshot-{number:02}") for number in range(1, snapshots + 1)]
-        assert len({state["head.bias"][0].item() for state in shown}) == min(10, snapshots)
-        assert same_state(shown[-1], state_of(fitted))
-
+class TestResuming:
     @pytest.mark.parametrize("adapter", ["full", "lora"])
     @pytest.mark.parametrize("settings", [{}, {"ema": 0.9}, {"loss": "elr"}])
     def test_stopped_and_resumed_gives_the_same_bytes(self, small, adapter, settings):
-        fit = replace(SMALL, adapter=adapter, snapshots=4, **settings)
+        fit = replace(SMALL, adapter=adapter, **settings)
         undisturbed = Bench(small.root / "other")
         undisturbed.root.mkdir()
         undisturbed.run_all(fit)

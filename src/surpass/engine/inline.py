@@ -30,12 +30,14 @@ class Settings:
         threads: Threads of torch; None for its own choice.
         checkpoint_seconds: How often a long stage saves its state.
         micro_batch: Examples per forward pass at most; None for no bound.
+        save_memory: Whether activations are computed twice rather than kept, by models that can.
         stop: Asked often; True ends the run after a checkpoint.
     """
 
     threads: int | None = None
     checkpoint_seconds: float = 30.0
     micro_batch: int | None = None
+    save_memory: bool = False
     stop: Callable[[], bool] = lambda: False
 
 
@@ -129,6 +131,7 @@ class _Run:
                     stop=self.settings.stop,
                     checkpoint_seconds=self.settings.checkpoint_seconds,
                     micro_batch=self.settings.micro_batch,
+                    save_memory=self.settings.save_memory,
                 )
                 said = stage.run(context)
                 if stage.outside() != stage.identity["outside"]:

@@ -51,12 +51,12 @@ def easy_to_hard(w2s: WeakToStrong, *, frac: float = 0.5, by: str = "task") -> F
 
 def probe_truth(w2s: WeakToStrong) -> Fit:
     """The head alone, on truth (Burns et al. 2023, section 5.2.3: lp(gt))."""
-    return w2s.student(w2s.truth(w2s.student_examples), adapter="head")
+    return w2s.student(w2s.truth(w2s.student_examples), adapter="frozen")
 
 
 def saliency(w2s: WeakToStrong) -> Fit:
     """A probe on truth after fine-tuning on weak labels (Burns et al. 2023, section 5.2.3)."""
-    return w2s.student(w2s.truth(w2s.student_examples), start=naive(w2s), adapter="head")
+    return w2s.student(w2s.truth(w2s.student_examples), start=naive(w2s), adapter="frozen")
 
 
 def _simulated(w2s: WeakToStrong, rule: str, *more: LabelStage) -> Fit:

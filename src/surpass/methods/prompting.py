@@ -51,7 +51,7 @@ def generative(w2s: WeakToStrong, *, epochs: int = 1) -> Arms:
     adapted = Adapt(
         model=w2s.strong_model,
         examples=w2s.student_examples,
-        recipe=replace(w2s.recipe, epochs=epochs),
+        recipe=replace(w2s.recipe_of(w2s.strong_model), epochs=epochs),
         seed=w2s.seed,
     )
     return Arms(

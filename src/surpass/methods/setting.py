@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from surpass.calls import parse
 from surpass.errors import NotApplicable
 from surpass.models.sources import SKILLS, resolve
 from surpass.stages import (
@@ -23,6 +24,9 @@ from surpass.stages import (
     Truth,
 )
 from surpass.train.recipe import Recipe
+
+CHOOSING = ("band", "easiest", "fold", "outside", "stitch")
+"""Rules that choose among examples, or among labels, and look at no probability: completions have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class WeakToStrong:
         validation: Examples to choose by, which nobody learns from.
         hard: Whether the supervisor's labels are hardened (greedy) before anybody learns from them.
         recipe: Settings of every fit.
+        learning_rates: Models that have a peak of their own, with it.
+        adapter: What of a model is trained where a method does not say.
         seed: Order of the examples in every fit.
     """
 
@@ -52,6 +58,8 @@ class WeakToStrong:
     validation: Examples
     hard: bool
     recipe: Recipe
+    learning_rates: tuple[tuple[str, float], ...] = ()
+    adapter: str = "full"
     seed: int
 
     @cached_property
@@ -71,7 +79,12 @@ class WeakToStrong:
 
     @cached_property
     def soft_weak_labels(self) -> Label:
-        """Its probabilities, for rules that go by its confidence; what they choose is to be handed over."""
+        """Its probabilities, for rules that go by its confidence; what they choose is to be handed over.
+
+        Raises:
+            NotApplicable: Its labels are completions.
+        """
+        self._need_probabilities("confidence in its labels is asked for")
         return self.soft(self.weak, self.student_examples)
 
     @property
@@ -81,13 +94,24 @@ class WeakToStrong:
 
     @cached_property
     def features(self) -> Features:
-        """Hidden states of the strong model, as pretrained, of the student's examples."""
+        """Hidden states of the strong model, as pretrained, of the student's examples.
+
+        Raises:
+            NotApplicable: Labels are completions.
+        """
+        self._need_probabilities("features are for classes")
         return Features(source=self.strong_model, examples=self.student_examples)
 
     def fresh(self, number: int) -> Examples:
-        """Examples of the student's part that nobody has seen; with 0 they are the student's own."""
-        size = self.student_examples.size or 0
-        return replace(self.student_examples, skip=number * size)
+        """Examples of the student's part that nobody has seen; with 0 they are the student's own.
+
+        Raises:
+            NotApplicable: The student's are all there are.
+        """
+        size = self.student_examples.size
+        if number and size is None:
+            raise NotApplicable("the student has all examples, so none are fresh; say num_train=...")
+        return replace(self.student_examples, skip=number * (size or 0))
 
     def fit(
         self,
@@ -98,7 +122,7 @@ class WeakToStrong:
         examples: Examples | Hint | None = None,
         seed: int | None = None,
         epochs: int | None = None,
-        learning_rate: float | None = None,
+        rate_factor: float = 1.0,
         **settings: Any,
     ) -> Fit:
         """A pretrained model fine-tuned on labels of the student's examples, or of others.
@@ -110,10 +134,19 @@ class WeakToStrong:
             examples: What it sees; the student's by default.
             seed: Another order than that of the experiment.
             epochs: Another number than the recipe's.
-            learning_rate: Another peak than the recipe's.
-            settings: Further fields of `Fit`: start, adapter, snapshots, ema.
+            rate_factor: Of the peak learning rate.
+            settings: Further fields of `Fit`: start, adapter, ema.
+
+        Raises:
+            NotApplicable: Labels are completions, and the loss is for probabilities, or a head alone is
+                trained.
         """
-        recipe = self.recipe
+        settings = {"adapter": self.adapter} | settings
+        if loss != "xent":
+            self._need_probabilities(f"loss {parse(loss).name} is for those")
+        if parse(settings["adapter"]).name == "frozen":
+            self._need_probabilities("a head that scores them is to be trained")
+        recipe = self.recipe_of(model)
         return Fit(
             model=model,
             examples=examples or self.student_examples,
@@ -122,11 +155,16 @@ class WeakToStrong:
             recipe=replace(
                 recipe,
                 epochs=recipe.epochs if epochs is None else epochs,
-                learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
+                learning_rate=recipe.learning_rate * rate_factor,
             ),
             seed=self.seed if seed is None else seed,
             **settings,
         )
+
+    def recipe_of(self, model: str) -> Recipe:
+        """The recipe with a model's own learning rate."""
+        rates = dict(self.learning_rates)
+        return replace(self.recipe, learning_rate=rates.get(model, self.recipe.learning_rate))
 
     def student(self, labels: LabelStage, **settings: Any) -> Fit:
         """The strong model fine-tuned on labels of the student's examples."""
@@ -141,8 +179,8 @@ class WeakToStrong:
         return self.handed_over(self.soft(source, examples))
 
     def handed_over(self, labels: LabelStage) -> LabelStage:
-        """Labels as a student gets them: soft, or hard where the experiment has hard ones."""
-        return self.relabel("harden", labels) if self.hard else labels
+        """Labels as a student gets them: soft, or hard where the experiment has hard ones, or completions."""
+        return self.relabel("harden", labels) if self.hard and not self.completes else labels
 
     def relabel(
         self,
@@ -152,7 +190,13 @@ class WeakToStrong:
         features: Features | None = None,
         reference: tuple[LabelStage, ...] = (),
     ) -> Relabel:
-        """Labels made from labels by a rule; what the rule looks at beside them is named."""
+        """Labels made from labels by a rule; what the rule looks at beside them is named.
+
+        Raises:
+            NotApplicable: Labels are completions, and the rule is for probabilities.
+        """
+        if parse(rule).name not in CHOOSING:
+            self._need_probabilities(f"rule {parse(rule).name} is for those")
         return Relabel(
             labels=labels,
             rule=rule,
@@ -189,6 +233,7 @@ class WeakToStrong:
         Raises:
             NotApplicable: They do.
         """
+        self._need_probabilities("classes are needed")
         if self.num_classes is None:
             raise NotApplicable(
                 f"it needs classes that all examples share, and in task {self.task_name} "
@@ -213,8 +258,26 @@ class WeakToStrong:
             NotApplicable: It does.
         """
         strong = resolve(self.strong_model)
+        if skill == "hint":
+            self._need_probabilities("a label that is shown is one of some classes")
         if skill not in strong.skills:
             raise NotApplicable(f"{strong.short_name} cannot {SKILLS[skill]}")
+
+    @property
+    def completes(self) -> bool:
+        """Whether labels are completions of prompts: the task then names the checker of those."""
+        return getattr(self.student_examples.task, "checked_by", None) is not None
+
+    def _need_probabilities(self, why: str) -> None:
+        """Leave the method out where labels are completions; called wherever something else is needed.
+
+        Raises:
+            NotApplicable: They are.
+        """
+        if self.completes:
+            raise NotApplicable(
+                f"labels of task {self.task_name} are completions, which have no probabilities: {why}"
+            )
 
     @property
     def task_name(self) -> str:

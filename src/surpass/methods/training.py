@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from surpass.errors import ConfigError
 from surpass.methods.setting import WeakToStrong
 from surpass.stages import TRUTH, Blend, Fit, Hint, Stop
-
-SNAPSHOTS = 10
 
 
 def early_stop(w2s: WeakToStrong) -> Stop:
@@ -22,17 +18,17 @@ def early_stop(w2s: WeakToStrong) -> Stop:
 def stopped(w2s: WeakToStrong, fit: Fit) -> Stop:
     """A fit, stopped where it agrees best with the supervisor on validation examples."""
     labels = w2s.label(w2s.weak, w2s.validation)
-    return Stop(fit=replace(fit, snapshots=SNAPSHOTS), examples=fit.sees(w2s.validation), labels=labels)
+    return Stop(fit=fit, examples=fit.sees(w2s.validation), labels=labels)
 
 
 def early_stop_truth(w2s: WeakToStrong) -> Stop:
     """The same by the truth, an upper bound on early stopping: oracle (Burns et al. 2023, section 5.1.1)."""
-    return Stop(fit=w2s.student(w2s.weak_labels, snapshots=SNAPSHOTS), examples=w2s.validation, labels=TRUTH)
+    return Stop(fit=w2s.student(w2s.weak_labels), examples=w2s.validation, labels=TRUTH)
 
 
 def probe(w2s: WeakToStrong) -> Fit:
     """Train the head alone on frozen features (Burns et al. 2023, appendix D.2)."""
-    return w2s.student(w2s.weak_labels, adapter="head")
+    return w2s.student(w2s.weak_labels, adapter="frozen")
 
 
 def lp_ft(w2s: WeakToStrong) -> Fit:
@@ -75,7 +71,7 @@ def curriculum(w2s: WeakToStrong, *, frac: float = 0.5) -> Fit:
     return w2s.student(
         w2s.weak_labels,
         start=w2s.student(sure, epochs=2),
-        learning_rate=w2s.recipe.learning_rate / 2,
+        rate_factor=0.5,
     )
 
 
@@ -97,7 +93,7 @@ def co_teaching(w2s: WeakToStrong, *, forget: float = 0.2) -> Fit:
                 start=students[k],
                 epochs=1,
                 seed=w2s.seed + k * _SECOND + epoch * _EPOCH,
-                learning_rate=w2s.recipe.learning_rate * (1 - epoch / epochs),
+                rate_factor=1 - epoch / epochs,
             )
             for k in (0, 1)
         ]

@@ -1,4 +1,4 @@
-"""What of a model is trained: everything, the head alone, or low-rank changes.
+"""What of a model is trained: everything, the head alone (the rest is frozen), or low-rank changes.
 
 Adapters are named by a text, such as `lora(rank=4)`; checking a name imports no torch.
 """
@@ -21,8 +21,20 @@ def full(model: nn.Module) -> None:
     """Train everything."""
 
 
-def head(model: nn.Module) -> None:
-    """Train the head alone, below it nothing moves: a linear probe (Burns et al. 2023, appendix D.2)."""
+def frozen(model: nn.Module) -> None:
+    """Train the head alone, below it nothing moves: a linear probe (Burns et al. 2023, appendix D.2).
+
+    Training computes the states below the head once, where the model can (see `train.frozen`).
+
+    Raises:
+        ConfigError: The model has no head.
+    """
+    _freeze_below_head(model)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("adapter frozen trains the head alone, and this model has none; use lora or full")
+
+
+def _freeze_below_head(model: nn.Module) -> None:
     model.requires_grad_(False)
     for parameter in model.head_parameters():  # type: ignore[operator]
         parameter.requires_grad_(True)
@@ -45,7 +57,7 @@ def lora(model: nn.Module, *, rank: int = 8, alpha: float = 16.0) -> None:
     from surpass.models.low_rank import add_low_rank
 
     _require_shape(rank, alpha)
-    head(model)
+    _freeze_below_head(model)
     add_low_rank(model, rank, alpha)
 
 
@@ -58,7 +70,7 @@ def _require_shape(rank: object, alpha: object) -> None:
 
 ADAPTERS: dict[str, Callable[..., None]] = {
     "full": full,
-    "head": head,
+    "frozen": frozen,
     "lora": lora,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from surpass.errors import ConfigError
 from surpass.models.sources import ModelSource
 
 if TYPE_CHECKING:
@@ -45,14 +46,39 @@ class ChoiceModel(Protocol):
         ...
 
 
+class SplitModel(ChoiceModel, Protocol):
+    """A model whose head can be trained on states that are computed once."""
+
+    def states(self, examples: Any, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Whatever the head reads of these rows, (N, ...); no parameter of the head has a part in it."""
+        ...
+
+    def from_states(self, states: Tensor, examples: Any, rows: npt.NDArray[np.int64]) -> Tensor:
+        """What `forward` gives for these rows, whose states these are."""
+        ...
+
+
 FAMILIES = {
     "policy": "surpass.models.moves:MoveChoice",
     "tabular": "surpass.models.tabular:TabularChoice",
-    "language": "surpass.models.language:LanguageChoice",
+    "causal": "surpass.models.causal:CausalChoice",
+    "encoder": "surpass.models.encoder:EncoderChoice",
+    "generator": "surpass.models.generation:Generator",
 }
 
 
 def load_model(source: ModelSource, inputs: pa.Table) -> Any:
-    """A pretrained model for these inputs: a module that is a `ChoiceModel`."""
-    module, _, name = FAMILIES[source.family].partition(":")
+    """A pretrained model for these inputs: a module that is a `ChoiceModel`, or completes their prompts.
+
+    Raises:
+        ConfigError: There are prompts to be completed, and the model generates no text.
+    """
+    family = source.family
+    if "prompt" in inputs.column_names:
+        if family != "causal":
+            raise ConfigError(
+                f"{source.name} is no causal language model, and only those complete prompts; name another"
+            )
+        family = "generator"
+    module, _, name = FAMILIES[family].partition(":")
     return getattr(import_module(module), name).load(source, inputs)

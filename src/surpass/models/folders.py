@@ -1,7 +1,8 @@
 """Folders in the format of Hugging Face: which files make a language model, and what their headers say.
 
 No torch, no transformers, and no pickle: weights are `model.safetensors`, or the shards that
-`model.safetensors.index.json` names.
+`model.safetensors.index.json` names. Only where a name allows it (`weights=bin`) are they
+`pytorch_model.bin` or its shards, which transformers unpickles with nothing but tensors allowed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import struct
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from surpass.errors import ConfigError, DataError
 from surpass.identity import digest_of, remembered_digest
@@ -19,6 +20,11 @@ from surpass.identity import digest_of, remembered_digest
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+POOLING = "1_Pooling/config.json"
+"""Where sentence encoders say how the states of tokens become one; it changes numbers, so it counts."""
+
+PICKLED = "pytorch_model.bin"
+PICKLED_INDEX = "pytorch_model.bin.index.json"
 TOKENIZERS = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -31,13 +37,16 @@ TOKENIZERS = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-PATTERNS = (CONFIG, INDEX, *TOKENIZERS, "*.safetensors")
-"""What a download needs of a repository."""
+BESIDE = (CONFIG, POOLING, *TOKENIZERS)
+"""What counts beside the weights; all but the configuration and some tokenizer may be missing."""
 
 _TOKENIZER_ALONE = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _ADAPTER = "adapter_config.json"
 _LONGEST_HEADER = 100_000_000
 _WHOLE_OR_TRUE = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64")
+_HALVES = ("float16", "bfloat16")
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_TWO_PARTS = "ForConditionalGeneration"
 
 
 class Folder(NamedTuple):
@@ -45,33 +54,61 @@ class Folder(NamedTuple):
 
     Attributes:
         path: Where it is.
-        digest: The sha256 of its files' names and digests: configuration, tokenizer, weights.
-        parameters: How many there are.
+        digest: The sha256 of its files' names and digests: configuration, pooling, tokenizer, weights.
+        parameters: How many there are; of a pickle, which is not read, by its size.
+        family: "causal" or "encoder".
     """
 
     path: Path
     digest: str
     parameters: int
+    family: str
 
 
-def read_folder(path: Path) -> Folder:
-    """Digest and size of a language model.
+def patterns(pickled: bool = False) -> list[str]:
+    """What a download needs of a repository."""
+    weights = (PICKLED_INDEX, "pytorch_model*.bin") if pickled else (INDEX, "*.safetensors")
+    return [*BESIDE, *weights]
+
+
+def read_folder(path: Path, *, pickled: bool = False) -> Folder:
+    """Digest, size and family of a language model.
 
     Raises:
-        ConfigError: The folder lacks something that a model is made of, or holds an adapter.
+        ConfigError: The folder lacks something that a model is made of, holds an adapter, or a model
+            that is neither causal nor an encoder.
         DataError: A file is damaged.
     """
-    reason = lacking(path)
+    reason = lacking(path, pickled=pickled)
     if reason is not None:
         raise ConfigError(f"no language model at {path}: {reason}")
-    named = [CONFIG, *(name for name in TOKENIZERS if (path / name).is_file())]
-    shards = _weights(path)
-    index = [INDEX] if WEIGHTS not in shards else []
+    named = [name for name in BESIDE if (path / name).is_file()]
+    shards = _weights(path, pickled)
+    index = [] if shards in ([WEIGHTS], [PICKLED]) else [PICKLED_INDEX if pickled else INDEX]
     digests = {name: remembered_digest(path / name) for name in sorted([*named, *index, *shards])}
     return _folder(path, digest_of(digests), tuple(shards))
 
 
-def lacking(path: Path) -> str | None:
+def family_of(config: dict[str, Any]) -> str:
+    """The family of a model, by its `config.json`.
+
+    One of whose `architectures` a name ends in ForCausalLM or LMHeadModel is causal; any other is an
+    encoder, also where none is named.
+
+    Raises:
+        ConfigError: It has an encoder and a decoder, or reads more than text.
+    """
+    names = [str(name) for name in config.get("architectures") or ()]
+    if config.get("is_encoder_decoder") or any(name.endswith(_TWO_PARTS) for name in names):
+        what = names[0] if names else f"model type {config.get('model_type')}"
+        raise ConfigError(
+            f"{what} is an encoder with a decoder, or reads more than text; name a causal language model "
+            "(GPT-2, Llama, Qwen) or an encoder alone (BERT, MPNet)"
+        )
+    return "causal" if any(name.endswith(_CAUSAL) for name in names) else "encoder"
+
+
+def lacking(path: Path, *, pickled: bool = False) -> str | None:
     """Why a folder holds no language model that can be loaded, and what to do; None where it does."""
     if not (path / CONFIG).is_file():
         return f"it has no {CONFIG}; name a folder that save_pretrained wrote"
@@ -79,40 +116,70 @@ def lacking(path: Path) -> str | None:
         return f"it has an {_ADAPTER}; merge the adapter into the weights and save those"
     if not any((path / name).is_file() for name in _TOKENIZER_ALONE):
         return "it has no tokenizer; save that with save_pretrained too"
-    shards = _weights(path)
+    shards = _weights(path, pickled)
     missing = [name for name in shards if not (path / name).is_file()]
     if missing:
-        return f"{INDEX} names {missing[0]}, which is not there; copy it too"
+        return f"{PICKLED_INDEX if pickled else INDEX} names {missing[0]}, which is not there; copy it too"
+    if not shards and pickled:
+        return f"it has no {PICKLED}; leave weights=bin out of its name"
     if not shards:
         found = sorted(entry.name for entry in path.glob("*.bin")) or ["no weights"]
         return (
-            f"it has {found[0]}, no {WEIGHTS}; only safetensors are read, pickles never: "
-            "load it elsewhere and save it with save_pretrained"
+            f"it has {found[0]}, no {WEIGHTS}; only safetensors are read and no pickle: save it anew with "
+            f"save_pretrained, or, if you trust a {PICKLED} there, put (weights=bin) behind its name"
         )
     return None
 
 
-def _weights(path: Path) -> list[str]:
+def _weights(path: Path, pickled: bool) -> list[str]:
     """Names of the weights files, as transformers chooses them."""
-    if (path / WEIGHTS).is_file():
-        return [WEIGHTS]
-    if not (path / INDEX).is_file():
+    alone, index, ending = (PICKLED, PICKLED_INDEX, ".bin") if pickled else (WEIGHTS, INDEX, ".safetensors")
+    if (path / alone).is_file():
+        return [alone]
+    if not (path / index).is_file():
         return []
     try:
-        names = set(json.loads((path / INDEX).read_text())["weight_map"].values())
+        names = set(json.loads((path / index).read_text())["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{path / INDEX} is damaged; copy it again") from None
-    if not all(isinstance(name, str) and "/" not in name and name.endswith(".safetensors") for name in names):
-        raise DataError(f"{path / INDEX} names files that are no safetensors beside it; save the model again")
+        raise DataError(f"{path / index} is damaged; copy it again") from None
+    if not all(isinstance(name, str) and "/" not in name and name.endswith(ending) for name in names):
+        raise DataError(f"{path / index} names files that are no *{ending} beside it; save the model again")
     return sorted(names)
 
 
 @cache
 def _folder(path: Path, digest: str, shards: tuple[str, ...]) -> Folder:
-    return Folder(path, digest, sum(_parameters(path / name) for name in shards))
+    config = read_config(path / CONFIG)
+    try:
+        family = family_of(config)
+    except ConfigError as error:
+        raise ConfigError(f"no model for us at {path}: {error}") from None
+    count = _pickled_parameters if shards[0].endswith(".bin") else _parameters
+    return Folder(path, digest, sum(count(path / name, config) for name in shards), family)
 
 
-def _parameters(path: Path) -> int:
+def read_config(path: Path) -> dict[str, Any]:
+    """What a `config.json` says.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        raise DataError(f"{path} is damaged; copy it again")
+    return config
+
+
+def _pickled_parameters(path: Path, config: dict[str, Any]) -> int:
+    """About how many numbers a pickle holds, by its size."""
+    dtype = config.get("dtype") or config.get("torch_dtype")
+    return path.stat().st_size // (2 if dtype in _HALVES else 4)
+
+
+def _parameters(path: Path, config: dict[str, Any]) -> int:
     """How many numbers a safetensors file holds, by its header; without masks that old files keep."""
     try:
         with path.open("rb") as file:

@@ -1,222 +1,205 @@
-"""Causal language models as models that choose among classes.
+"""What language models of all families have in common: from texts to tokens to a state to logits.
 
-A class is chosen by a linear map of the last token's hidden state. It begins as the unembedding of the
-answers' tokens, so that an untrained model answers as its next token would.
+A text is cut from its front to the last `max_tokens` tokens; special tokens go around what is left. Padding
+is on the right under an explicit mask; neither the tokenizer's setting nor the ids of tokens matter to it.
 
-Source: Burns et al. 2023, appendix A.1.
-
-Shape suffixes: N examples, C classes, T tokens (the longest row of the batch), D features, V vocabulary.
+Shape suffixes: N examples or texts, C classes, T tokens (the longest row of a pass), D features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.utils import parametrize
 
-from surpass.errors import DataError, MissingExtraError
-from surpass.models.sources import ModelSource
-from surpass.models.texts import (
-    MAX_TOKENS,
-    answers,
-    begins_with,
-    cut,
-    num_classes_of,
-    read_tokenizer,
-    texts_of,
-    tokenised,
-    transformers,
-    unreadable,
-)
-
-TOKENS_AT_ONCE = 8192
-"""Tokens of one forward pass without gradient, padding included; a longer text goes alone."""
-
-_MARGIN = 1
-
-Rows = npt.NDArray[np.int64]
+from surpass.errors import ConfigError, DataError, MissingExtraError
+from surpass.models.device import place
+from surpass.models.heads import Scored, logits_of
+from surpass.models.pooling import pooled
+from surpass.models.recompute import recompute_layers
+from surpass.models.texts import ASK, HINT, Frame, cut, texts_of, tokenised, transformers, unreadable
+from surpass.models.tokens import TOKENS_AT_ONCE, Rows, TokenExamples, alike, by_length, padded
 
 
-class TokenExamples(NamedTuple):
-    """The tokens of each example, at least one."""
+class Reading(NamedTuple):
+    """How texts become states.
 
-    tokens: list[Rows]
+    Attributes:
+        frame: Special tokens around every text.
+        max_tokens: How many tokens of a text are read: its last. The prefix counts extra.
+        room: How many the model can read beside the frame; None where it does not say. Where text and
+            prefix exceed this, the end of the whole is read.
+        pooling: How the states of tokens become one.
+    """
 
-    def lengths_N(self, rows: Rows) -> Rows:
-        """How many tokens these rows have."""
-        return np.array([len(self.tokens[row]) for row in rows.tolist()], np.int64)
+    frame: Frame
+    max_tokens: int
+    room: int | None
+    pooling: str
+
+    @property
+    def longest(self) -> int:
+        """How many tokens of a text are read."""
+        return self.max_tokens if self.room is None else min(self.max_tokens, self.room)
 
 
-class LanguageChoice(nn.Module):
-    """Scores classes with a causal language model.
+class LanguageModel(nn.Module):
+    """Scores classes of texts, or the texts of pairs, from one state of each text.
 
-    `body` is the model below its unembedding, `head` what chooses. The unembedding is a parameter of its
-    own where it is not the embedding; only generative fine-tuning trains it. There is no dropout, so that
-    equal fits are equal.
+    `body` is the model below the head. There is no dropout, so that equal fits are equal.
 
     Attributes:
         prefix: Put before every text, such as examples with their answers.
-        max_tokens: How many tokens of a text are read: its last. The prefix counts extra. Where both
-            exceed the model's context, the end of the whole is read.
     """
 
-    def __init__(self, causal: Any, tokenizer: Any, num_classes: int, max_tokens: int = MAX_TOKENS) -> None:
+    asks: ClassVar[bool] = False
+    """Whether the question of the task is put behind a text, to be answered by the next token."""
+
+    def __init__(self, body: Any, tokenizer: Any, head: nn.Linear, scored: Scored, reading: Reading) -> None:
         super().__init__()
+        self.body = body
         self.tokenizer = tokenizer
+        self.head = head
+        self.scored = scored
+        self.reading = reading
+        self.place = place()
         self.prefix = ""
-        self.max_tokens = max_tokens
-        self.answers = answers(tokenizer, num_classes)
-        # In a list, so that what it shares with `body` is registered once.
-        self._causal = [causal]
-        self.body = causal.base_model
-        output = causal.get_output_embeddings()
-        tied = output.weight is causal.get_input_embeddings().weight
-        self.unembedding_VD = None if tied else output.weight
-        self.unembedding_V = output.bias if getattr(output, "bias", None) is not None else None
-        self.head = nn.Linear(output.weight.shape[1], num_classes, bias=self.unembedding_V is not None)
-        self.reset_head()
-
-    @classmethod
-    def load(cls, source: ModelSource, inputs: pa.Table) -> Self:
-        """The pretrained model of a folder, in float32, with as many classes as these examples have.
-
-        Raises:
-            ConfigError: The tokenizer has no token for each class.
-            DataError: The model cannot be read, or the examples differ in the number of classes.
-            MissingExtraError: A package is missing.
-        """
-        assert source.path is not None
-        return cls(read_causal(source.path), read_tokenizer(source.path), num_classes_of(inputs))
-
-    @torch.no_grad()
-    def reset_head(self) -> None:
-        """Let the head be the unembedding of the answers' tokens, as it is now."""
-        output = self._causal[0].get_output_embeddings()
-        tokens = list(self.answers.tokens)
-        self.head.weight.copy_(output.weight[tokens])
-        if self.unembedding_V is not None:
-            self.head.bias.copy_(output.bias[tokens])
-
-    @property
-    def context(self) -> int | None:
-        """How many tokens the model can read; None where it does not say."""
-        length = getattr(self._causal[0].config, "max_position_embeddings", None)
-        return int(length) if isinstance(length, int) and length > 0 else None
+        self._saves_memory = False
 
     def encode(self, inputs: pa.Table) -> TokenExamples:
-        """Examples as tokens; column `text`, and `hint` where they have it.
+        """Examples as tokens; columns as `texts_of` reads them.
 
         Raises:
+            ConfigError: The question of the task alone is longer than what is read.
             DataError: A column is missing, or a text is empty.
         """
-        before = np.array(begins_with(self.tokenizer), np.int64)
-        room = None if self.context is None else max(self.context - _MARGIN - len(before), 1)
-        longest = self.max_tokens if room is None else min(self.max_tokens, room)
-        texts = texts_of(inputs, self.answers)
+        longest, room, (before, behind) = self.reading.longest, self.reading.room, self.reading.frame
+        self._require_room(inputs, longest)
+        texts = texts_of(inputs, pairs=self.scored.pairs, asks=self.asks)
+        rows = tokenised(self.tokenizer, texts)
+        lost_N = np.array([len(row) > longest for row in rows], np.bool_)
         if self.prefix:
             texts = [self.prefix + text for text in cut(self.tokenizer, texts, longest)]
-        kept = longest if not self.prefix else room
-        rows = tokenised(self.tokenizer, texts)
-        tokens = [np.concatenate([before, row if kept is None else row[-kept:]]) for row in rows]
-        for place, row in enumerate(tokens):
+            rows = tokenised(self.tokenizer, texts)
+            longest = max(map(len, rows), default=0) if room is None else room
+            lost_N |= np.array([len(row) > longest for row in rows], np.bool_)
+        each = 2 if self.scored.pairs else 1
+        for number, row in enumerate(rows):
             if not len(row):
-                raise DataError(f"the text of {inputs['id'][place].as_py()!r} is empty; drop it or fill it")
-        return TokenExamples(tokens)
+                name = inputs["id"][number // each].as_py()
+                raise DataError(f"the text of {name!r} is empty; drop it or fill it")
+        around = np.array(before, np.int64), np.array(behind, np.int64)
+        tokens = [np.concatenate([around[0], row[-longest:], around[1]]) for row in rows]
+        return TokenExamples(tokens, int(lost_N.reshape(-1, each).any(axis=1).sum()))
+
+    def _require_room(self, inputs: pa.Table, longest: int) -> None:
+        """Refuse a question that would lose its beginning, or leave nothing of the text."""
+        if not (self.asks and ASK in inputs.column_names and inputs.num_rows) or self.scored.pairs:
+            return
+        behind = [name for name in (ASK, HINT) if name in inputs.column_names]
+        alone = inputs.select(["id", *behind]).append_column("text", pa.array([""] * inputs.num_rows))
+        most = max(map(len, tokenised(self.tokenizer, sorted(set(texts_of(alone, asks=True))))))
+        if most >= longest:
+            raise ConfigError(
+                f"the task's question has {most} tokens and the model reads {longest}; name the model with "
+                "more, as in dir:PATH(tokens=512), or take one with a longer context"
+            )
 
     def forward(self, examples: TokenExamples, rows: Rows) -> Tensor:
-        """Logits of the classes of some examples, float32 (N, C)."""
-        logits_NC: Tensor = self.head(self.embed(examples, rows))
-        return logits_NC
+        """Logits of the classes or of the two texts of some examples, float32 (N, C) on the CPU."""
+        return self.from_states(self.states(examples, rows), examples, rows)
+
+    def from_states(self, states: Tensor, examples: TokenExamples, rows: Rows) -> Tensor:
+        """The same from what `states` has given for these examples."""
+        return logits_of(self.head, states, self.scored).float().cpu()
 
     def embed(self, examples: TokenExamples, rows: Rows) -> Tensor:
-        """The hidden state of each example's last token, below the head, float32 (N, D)."""
+        """The state of each example below the head, of a pair the first less the second; float32 (N, D)."""
+        states = self.states(examples, rows)
+        return (states[:, 0] - states[:, 1] if self.scored.pairs else states).cpu()
+
+    def states(self, examples: TokenExamples, rows: Rows) -> Tensor:
+        """What the head reads of some examples: float32 (N, D), or (N, 2, D) of pairs, where the model is.
+
+        Texts are read in passes of about equal length, under gradient with as little padding as pays.
+        """
+        texts = (rows[:, None] * 2 + np.arange(2)).ravel() if self.scored.pairs else rows
+        length_N = examples.lengths_N(texts)
         if torch.is_grad_enabled():
-            return self._last_ND(examples, rows)
-        parts, order = [], []
-        for places in by_length(examples.lengths_N(rows), TOKENS_AT_ONCE):
-            parts.append(self._last_ND(examples, rows[places]))
-            order.append(places)
-        states_ND = torch.cat(parts)
-        return states_ND[torch.from_numpy(np.argsort(np.concatenate(order)))]
+            passes = alike(length_N, self.place.pass_cost)
+        else:
+            passes = list(by_length(length_N, TOKENS_AT_ONCE))
+        with self._weights_computed_once():
+            parts = [self._pooled_ND(examples, texts[places]) for places in passes]
+        order = torch.from_numpy(np.argsort(np.concatenate(passes), kind="stable"))
+        states_ND = torch.cat(parts)[order.to(self.place.device)]
+        return states_ND.view(len(rows), 2, -1) if self.scored.pairs else states_ND
 
-    def _last_ND(self, examples: TokenExamples, rows: Rows) -> Tensor:
-        batch = padded(examples, rows)
-        states_NTD = self.body(
-            input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, use_cache=False
-        ).last_hidden_state
-        last_N = batch.inside_NT.sum(dim=1) - 1
-        last_ND: Tensor = states_NTD[torch.arange(len(rows)), last_N]
-        return last_ND
+    def _pooled_ND(self, examples: TokenExamples, texts: Rows) -> Tensor:
+        batch = padded(examples, texts, self.place.device)
+        with self.place.fast():
+            states_NTD = self.body(
+                input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, **self._more(batch.tokens_NT)
+            ).last_hidden_state
+        return pooled(states_NTD.float(), batch.inside_NT, self.reading.pooling)
 
-    def next_token_loss(self, examples: TokenExamples, rows: Rows) -> Tensor:
-        """The sum of the losses of all tokens but the first of each of these texts, in nats."""
-        batch = padded(examples, rows)
-        logits_NTV = self._causal[0](
-            input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, use_cache=False
-        ).logits
-        wanted_NT = batch.tokens_NT.masked_fill(batch.inside_NT == 0, -100)[:, 1:]
-        return functional.cross_entropy(
-            logits_NTV[:, :-1].flatten(0, 1), wanted_NT.flatten(), ignore_index=-100, reduction="sum"
-        )
+    def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
+        """What else the body is given."""
+        return {}
+
+    def _weights_computed_once(self) -> AbstractContextManager[None]:
+        """For all passes, weights that an adapter changes; layers that are computed again need their own."""
+        return nullcontext() if self._saves_memory else parametrize.cached()
+
+    def save_memory(self) -> None:
+        """From now on, compute activations twice in training rather than keep them.
+
+        Raises:
+            ConfigError: The model has no layers.
+        """
+        recompute_layers(self.body)
+        self._saves_memory = True
 
     def head_parameters(self) -> list[nn.Parameter]:
         """What a linear probe trains."""
         return list(self.head.parameters())
 
 
-class Padded(NamedTuple):
-    """Texts of one forward pass, padded on the right; what is padding, a mask says and no token."""
+def read_weights(loader: str, path: Path, *, pickled: bool = False, fresh: Sequence[str] = ()) -> Any:
+    """The model of a folder, in float32 and without dropout; no code from there is run.
 
-    tokens_NT: Tensor
-    inside_NT: Tensor
-
-
-def padded(examples: TokenExamples, rows: Rows) -> Padded:
-    """Some examples as rectangles, int64 (N, T): tokens, 0 behind the end; 1 for tokens, 0 for padding."""
-    length_N = examples.lengths_N(rows)
-    inside_NT = np.arange(length_N.max()) < length_N[:, None]
-    tokens_NT = np.zeros(inside_NT.shape, np.int64)
-    tokens_NT[inside_NT] = np.concatenate([examples.tokens[row] for row in rows.tolist()])
-    return Padded(torch.from_numpy(tokens_NT), torch.from_numpy(inside_NT.astype(np.int64)))
-
-
-def by_length(length_N: Rows, max_tokens: int, max_rows: int | None = None) -> Iterator[Rows]:
-    """Places, longest first, in pieces of so many tokens with padding, or of one row that is longer."""
-    order = np.argsort(-length_N, kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, max_tokens // int(length_N[order[start]]))
-        size = size if max_rows is None else min(size, max_rows)
-        yield order[start : start + size]
-        start += size
-
-
-def read_causal(path: Path) -> Any:
-    """The language model of a folder, in float32 and without dropout; no code from there is run.
+    Args:
+        loader: The class of transformers that reads it, such as AutoModel.
+        path: The folder.
+        pickled: Whether weights are a pickle, of which only tensors are read.
+        fresh: Beginnings of names of weights that are not used, and may be missing.
 
     Raises:
         DataError: It cannot be read, or lacks weights.
         MissingExtraError: A package is missing.
     """
     library = transformers()
-    shown = library.utils.logging.is_progress_bar_enabled()
-    library.utils.logging.disable_progress_bar()
+    logging = library.utils.logging
+    shown, loudness = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    # It would report weights that are not used.
+    logging.set_verbosity_error()
     try:
         config = library.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         _drop_nothing(config)
-        causal, said = library.AutoModelForCausalLM.from_pretrained(
+        model, said = getattr(library, loader).from_pretrained(
             path,
             config=config,
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=True,
+            use_safetensors=not pickled,
             output_loading_info=True,
             # Version 5 calls it otherwise.
             **{"torch_dtype" if library.__version__.startswith("4.") else "dtype": torch.float32},
@@ -227,15 +210,24 @@ def read_causal(path: Path) -> Any:
     except Exception as error:
         raise unreadable("language model", path, error) from error
     finally:
+        logging.set_verbosity(loudness)
         if shown:
-            library.utils.logging.enable_progress_bar()
-    if said["missing_keys"]:
-        missing = sorted(said["missing_keys"])[0]
-        raise DataError(f"the language model in {path} has no weights for {missing}; it cannot answer")
-    for layer in causal.modules():
+            logging.enable_progress_bar()
+    missing = sorted(name for name in said["missing_keys"] if not name.startswith(tuple(fresh)))
+    if missing:
+        raise DataError(f"the language model in {path} has no weights for {missing[0]}; it cannot answer")
+    for layer in model.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
-    return causal
+    return model
+
+
+def context_of(model: Any) -> int | None:
+    """How many tokens a model of transformers can read; None where it does not say."""
+    config = model.config
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    length = getattr(config, "max_position_embeddings", None)
+    return int(length) if isinstance(length, int) and length > 0 else None
 
 
 def _drop_nothing(config: Any) -> None:

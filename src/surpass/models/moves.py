@@ -76,15 +76,23 @@ class MoveChoice(nn.Module):
 
     def forward(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the candidates of some examples, float32 (N, C); -inf behind the last candidate."""
+        return self.from_states(self.states(examples, rows), examples, rows)
+
+    def states(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
+        """The trunk's features of every square of some examples, float32 (N, D, 8, 8)."""
+        return self.policy.trunk(chosen_planes(examples, rows))
+
+    def from_states(self, states: Tensor, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Logits of the candidates of the examples whose states these are; as `forward`."""
         moves_NC = padded(examples.candidates, examples.ends_N, rows)
-        logits_NM = self.policy.head(self.policy.trunk(chosen_planes(examples, rows)))
+        logits_NM = self.policy.head(states)
         chosen_NC = torch.from_numpy(moves_NC)
         logits_NC: Tensor = logits_NM.gather(1, chosen_NC.clamp(min=0))
         return logits_NC.masked_fill(chosen_NC < 0, -torch.inf)
 
     def embed(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """The trunk's features, averaged over the squares, float32 (N, D)."""
-        return self.policy.trunk(chosen_planes(examples, rows)).mean(dim=(2, 3))
+        return self.states(examples, rows).mean(dim=(2, 3))
 
     def head_parameters(self) -> list[nn.Parameter]:
         """The bilinear form that turns features of squares into moves."""

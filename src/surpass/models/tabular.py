@@ -96,7 +96,15 @@ class TabularChoice(nn.Module):
 
     def forward(self, examples: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the classes of some examples, float32 (N, C)."""
-        logits_NC: Tensor = self.head(self.embed(examples, rows))
+        return self.from_states(self.states(examples, rows), examples, rows)
+
+    def states(self, examples: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+        """What the head reads of some examples: as `embed`."""
+        return self.embed(examples, rows)
+
+    def from_states(self, states: Tensor, examples: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Logits of the classes of the examples whose states these are, float32 (N, C)."""
+        logits_NC: Tensor = self.head(states)
         return logits_NC
 
     def head_parameters(self) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""Texts as a language model reads them: words for answers, hints, examples shown, and tokens. No torch."""
+"""Texts as a language model reads them: answers, hints, questions, examples shown, and tokens. No torch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 
 from surpass.errors import ConfigError, DataError, MissingExtraError
 
-MAX_TOKENS = 512
-"""How many tokens of a text are read; of a longer one the end, where the question is."""
-
 BETWEEN_SHOTS = "\n\n"
+HINT = "hint"
+ASK = "ask"
 _HINT = "\nSomebody believes that the answer is {answer}. What is your answer?"
+_HINT_PAIR = "\nSomebody believes that this one of two is the {which}. What do you believe?"
+_QUESTION = "\n{ask}\nAnswer:"
 
 
 def transformers() -> Any:
@@ -109,30 +110,52 @@ def num_classes_of(inputs: pa.Table) -> int:
     return int(lengths["min"])
 
 
-def texts_of(inputs: pa.Table, answers: Answers) -> list[str]:
-    """What a model reads of each example; where there is a column `hint`, with a sentence behind it.
+def texts_of(inputs: pa.Table, *, pairs: bool = False, asks: bool = False) -> list[str]:
+    """What a model reads of each example, or of each pair one after the other.
 
-    The sentence names the class of highest probability; of equal ones the first.
+    Where there is a column `hint`, a sentence behind the text names the class of highest probability; of
+    equal ones the first. In a pair it says of each text whether that is the better.
+
+    Args:
+        inputs: Columns `text`, or `texts` of pairs; and `hint` and `ask` where they have them.
+        pairs: Whether to read pairs.
+        asks: Whether the question that column `ask` says follows each text of no pair.
 
     Raises:
-        DataError: There is no column `text`.
+        DataError: A column is missing, or a pair is none.
 
     Source:
         Burns et al. 2023, appendix E.3. Differs: the wording.
     """
-    if "text" not in inputs.column_names:
+    name = "texts" if pairs else "text"
+    if name not in inputs.column_names:
         raise DataError(
-            f"examples have no column 'text', which a language model reads; they have "
+            f"examples have no column {name!r}, which a language model reads; they have "
             f"{', '.join(inputs.column_names)}"
         )
-    texts: list[str] = inputs["text"].to_pylist()
-    if "hint" not in inputs.column_names:
-        return texts
-    shown = [int(np.argmax(probs)) for probs in inputs["hint"].to_pylist()]
-    return [
-        text + _HINT.format(answer=answers.texts[place].strip())
-        for text, place in zip(texts, shown, strict=True)
-    ]
+    written = inputs[name].to_pylist()
+    for place, texts in enumerate(written if pairs else []):
+        if len(texts) != 2:
+            raise DataError(f"{inputs['id'][place].as_py()!r} has {len(texts)} texts; a pair has two")
+    if HINT in inputs.column_names:
+        shown = [int(np.argmax(probs)) for probs in inputs[HINT].to_pylist()]
+        behind = _beside_pair if pairs else _beside_text
+        written = [behind(said, place) for said, place in zip(written, shown, strict=True)]
+    if pairs:
+        return [text for texts in written for text in texts]
+    if asks and ASK in inputs.column_names:
+        asked = inputs[ASK].to_pylist()
+        written = [text + _QUESTION.format(ask=ask) for text, ask in zip(written, asked, strict=True)]
+    return list(written)
+
+
+def _beside_text(text: str, shown: int) -> str:
+    return text + _HINT.format(answer=shown)
+
+
+def _beside_pair(texts: Sequence[str], shown: int) -> list[str]:
+    said = (_HINT_PAIR.format(which="better" if place == shown else "worse") for place in range(2))
+    return [text + hint for text, hint in zip(texts, said, strict=True)]
 
 
 def tokenised(tokenizer: Any, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
@@ -170,6 +193,24 @@ def begins_with(tokenizer: Any) -> tuple[int, ...]:
     first = tokenizer("0")["input_ids"][:1]
     bos = tokenizer.bos_token_id
     return (int(bos),) if bos is not None and first == [bos] else ()
+
+
+class Frame(NamedTuple):
+    """The special tokens that a tokenizer puts around every text."""
+
+    before: tuple[int, ...]
+    behind: tuple[int, ...]
+
+
+def frame_of(tokenizer: Any) -> Frame:
+    """The special tokens before and behind a text: [CLS] and [SEP], say."""
+    plain, framed = (tokenizer("0", add_special_tokens=added)["input_ids"] for added in (False, True))
+    for start in range(len(framed) - len(plain) + 1):
+        if framed[start : start + len(plain)] == plain:
+            return Frame(tuple(framed[:start]), tuple(framed[start + len(plain) :]))
+    raise DataError(
+        f"the tokenizer of {tokenizer.name_or_path} changes what lies between special tokens; use another"
+    )
 
 
 def shots(texts: Sequence[str], places: Sequence[int], answers: Answers) -> str:

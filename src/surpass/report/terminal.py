@@ -82,7 +82,7 @@ def footnotes(results: Results) -> list[str]:
     if any(summary.key.oracle for summary in summaries):
         notes.append(f"{ORACLE_MARK} used ground truth (oracle): not a weak-to-strong result")
     notes += sorted({note for summary in summaries if (note := summary.estimate.note)})
-    return notes + left_out_notes(results)
+    return [*notes, *results.notes, *left_out_notes(results)]
 
 
 def left_out_notes(results: Results) -> list[str]:

@@ -142,7 +142,7 @@ def stitch(given: Given, *, of: int = 2, seed: int = 0) -> pa.Table:
     rows_N = np.array(_fold_of(given.labels[0]["id"].to_pylist(), of, seed)) * num_rows + np.arange(num_rows)
     shared = [
         name
-        for name in ("id", "probs", "weight")
+        for name in ("id", "probs", "completion", "weight")
         if all(name in table.column_names for table in given.labels)
     ]
     return pa.concat_tables([table.select(shared) for table in given.labels]).take(pa.array(rows_N))

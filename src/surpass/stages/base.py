@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from surpass.artifact import Artifact
 from surpass.identity import digest_of, identity_fields
+from surpass.tasks import Task
 
 TRUTH: Literal["truth"] = "truth"
 """Named in place of labels by a stage that may see the truth."""
@@ -32,6 +33,7 @@ class Context:
         stop: True when the run shall end: long stages save a checkpoint and raise `Stopped`.
         checkpoint_seconds: How often a long stage saves its state.
         micro_batch: Examples per forward pass at most, for bounded memory; None for no bound.
+        save_memory: Whether models that can compute activations twice shall do so rather than keep them.
     """
 
     find: Callable[[Stage], Artifact]
@@ -41,6 +43,7 @@ class Context:
     stop: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = 30.0
     micro_batch: int | None = None
+    save_memory: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +102,9 @@ class Stage:
 
 
 class ExampleStage(Stage):
-    """Gives examples: `inputs.parquet`, and `truth.parquet` row for row; `size` None for all there are."""
+    """Gives examples of a task: `inputs.parquet`, and `truth.parquet` row for row; `size` None for all."""
 
+    task: Task
     size: int | None
 
 
@@ -121,6 +125,11 @@ class ModelStage(Stage):
         """Whom it learned from, for people."""
         raise NotImplementedError
 
+    @property
+    def origin(self) -> str | None:
+        """The digest of the pretrained weights below the head, where this stage leaves them as they were."""
+        return None
+
     def sees(self, examples: ExampleStage) -> ExampleStage:
         """Examples in the form that it learned from."""
         return examples
@@ -133,7 +142,7 @@ class ModelStage(Stage):
 
 
 class LabelStage(Stage):
-    """Gives labels: `labels.parquet`, columns as in `labels.SCHEMA`."""
+    """Gives labels: `labels.parquet`, columns as in `labels.SCHEMA` or `labels.COMPLETIONS`."""
 
     @property
     def teacher(self) -> str:

@@ -73,7 +73,8 @@ class Examples(ExampleStage):
         require_unique(tables.inputs["id"].to_pylist(), f"examples of {self.label}")
         pq.write_table(tables.inputs, context.out / "inputs.parquet")
         pq.write_table(tables.truth, context.out / "truth.parquet")
-        return {"num_examples": tables.inputs.num_rows}
+        said: dict[str, Any] = {"num_examples": tables.inputs.num_rows}
+        return said | ({"notes": dict(tables.notes)} if tables.notes else {})
 
     def _drawn(self) -> ExampleTables:
         def draw(size: int | None) -> ExampleTables:
@@ -86,7 +87,7 @@ class Examples(ExampleStage):
         # A smaller size is a subset of a larger one, for every task.
         taken, tables = draw(self.skip).inputs["id"], draw(self.skip + self.size)
         fresh = pc.invert(pc.is_in(tables.inputs["id"], taken.combine_chunks()))
-        return ExampleTables(tables.inputs.filter(fresh), tables.truth.filter(fresh))
+        return ExampleTables(tables.inputs.filter(fresh), tables.truth.filter(fresh), tables.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,11 @@ class Hint(ExampleStage):
     labels: LabelStage
 
     @property
+    def task(self) -> Task:  # type: ignore[override]
+        """Where they come from."""
+        return self.examples.task
+
+    @property
     def size(self) -> int | None:  # type: ignore[override]
         """How many; None for all there are."""
         return self.examples.size
@@ -121,16 +127,14 @@ class Hint(ExampleStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Add the labels as a column."""
-        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        from surpass.labels import join
+        from surpass.labels import join, num_candidates_of
 
         examples = context.find(self.examples)
         inputs = pq.read_table(examples.file("inputs.parquet"))
         labels = pq.read_table(context.find(self.labels).file("labels.parquet"))
-        sizes = pc.list_value_length(inputs["candidates"]).to_pylist()
-        shown = join(inputs["id"].to_pylist(), sizes, labels)["probs"]
+        shown = join(inputs["id"].to_pylist(), num_candidates_of(inputs), labels)["probs"]
         pq.write_table(inputs.append_column("hint", shown), context.out / "inputs.parquet")
         pq.write_table(pq.read_table(examples.file("truth.parquet")), context.out / "truth.parquet")
         return {"num_examples": inputs.num_rows}
@@ -229,14 +233,12 @@ class Truth(LabelStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """One-hot labels."""
-        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        from surpass.labels import truth_labels
+        from surpass.labels import num_candidates_of, truth_labels
 
         examples = context.find(self.examples)
-        inputs = pq.read_table(examples.file("inputs.parquet"), columns=["candidates"])
-        sizes = pc.list_value_length(inputs["candidates"]).to_pylist()
+        sizes = num_candidates_of(pq.read_table(examples.file("inputs.parquet")))
         labels = truth_labels(pq.read_table(examples.file("truth.parquet")), sizes)
         pq.write_table(labels, context.out / "labels.parquet")
         return {"num_examples": labels.num_rows}

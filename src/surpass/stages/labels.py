@@ -15,10 +15,10 @@ from surpass.stages.examples import Examples, Features, Pass
 
 @dataclass(frozen=True, kw_only=True)
 class Label(Pass, LabelStage):
-    """A model's probabilities over the candidates of each example.
+    """A model's probabilities over the candidates of each example, or its greedy completion of each prompt.
 
-    File: `labels.parquet`, columns as in `labels.SCHEMA`. The source is a stage that gives a model, or the
-    name of a pretrained model, which then labels as it is (zero-shot).
+    File: `labels.parquet`, columns as in `labels.SCHEMA` or `labels.COMPLETIONS`. The source is a stage that
+    gives a model, or the name of a pretrained model, which then labels as it is (zero-shot).
     """
 
     kind: ClassVar[str] = "label"
@@ -102,6 +102,9 @@ class Score(Stage):
     `low`, `high`, `confidence`, `accuracy` and `count` of each bin, and `examples.parquet` with
     `id`, `prediction` int16, `correct` bool, `truth_prob` and `confidence` float32 per example, in the
     order of the examples.
+
+    Completions are right by the checker of their task. They have no probabilities: what needs those is null
+    in `score.json`, there are no bins, and per example the completion (`prediction` string) and `correct`.
     """
 
     kind: ClassVar[str] = "score"
@@ -129,6 +132,7 @@ class Compare(Stage):
 
     File: `comparison.json`: agreement, inherited, corrected and new errors, their correlation,
     similarity beyond chance, misfit and gain (`docs/metrics.md`); null where a number is undefined.
+    Completions agree where the checker of their task finds that they say the same.
     """
 
     kind: ClassVar[str] = "compare"

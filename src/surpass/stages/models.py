@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from surpass.calls import code_digest
@@ -22,8 +23,8 @@ _BACKWARD = 3.0
 class Fit(ModelStage):
     """A pretrained model fine-tuned on labels, or, by name, on the truth.
 
-    Files: `model.safetensors`, `curve.parquet` with the loss of each step in nats, and for each
-    snapshot `snapshot-NN.safetensors`.
+    Files: `model.safetensors` with all weights or, where an adapter trains some, with those, and
+    `curve.parquet` with the loss of each step in nats.
 
     Attributes:
         model: The pretrained model.
@@ -34,7 +35,6 @@ class Fit(ModelStage):
         seed: Order of the examples, and whatever else is random.
         start: Begin with the weights of this model, which has the same shape, instead.
         adapter: What is trained: a name in `ADAPTERS`, with its settings.
-        snapshots: How many states to keep, evenly spaced over the steps; the last is the end.
         ema: Decay of the average of the weights over the steps that is kept in place of the last
             weights; 0 for none.
 
@@ -54,7 +54,6 @@ class Fit(ModelStage):
     seed: int
     start: ModelStage | None = identity_field(None, since_default=True)
     adapter: str = identity_field("full", since_default=True)
-    snapshots: int = identity_field(0, since_default=True)
     ema: float = identity_field(0.0, since_default=True)
 
     def __post_init__(self) -> None:
@@ -62,8 +61,6 @@ class Fit(ModelStage):
         find_adapter(self.adapter)
         if self.start is not None and not self.start.has_weights:
             raise ConfigError(f"{self.start.kind} {self.start.label} has no weights to begin with")
-        if not 0 <= self.snapshots <= 100:
-            raise ConfigError(f"snapshots={self.snapshots} must be from 0 to 100")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema} must be at least 0 and below 1")
 
@@ -71,6 +68,11 @@ class Fit(ModelStage):
     def teacher(self) -> str:
         """Whom it learned from."""
         return TRUTH if isinstance(self.labels, str) else self.labels.teacher
+
+    @property
+    def origin(self) -> str | None:
+        """The pretrained weights, if the head alone is trained on them."""
+        return resolve(self.model).digest if self.adapter == "frozen" and self.start is None else None
 
     @property
     def label(self) -> str:
@@ -102,6 +104,12 @@ class Fit(ModelStage):
         """The pretrained weights, by their bytes, and the code of a loss from outside."""
         return {"model": resolve(self.model).digest} | code_digest(self.loss)
 
+    def load_into(self, model: Any, context: Context) -> None:
+        """Make of the pretrained model what this fit made of it, in place."""
+        from surpass.train.run import load_fitted
+
+        load_fitted(model, self.adapter, context.find(self).file("model.safetensors"))
+
     def run(self, context: Context) -> dict[str, Any]:
         """Fine-tune."""
         from surpass.train.run import run_fit
@@ -111,26 +119,44 @@ class Fit(ModelStage):
 
 @dataclass(frozen=True, kw_only=True)
 class Stop(ModelStage):
-    """Early stopping: the snapshot of a fit that agrees best with labels of examples it has not seen.
+    """Early stopping: a fit as it was when it agreed best with labels of examples it does not learn from.
 
-    Files: `model.safetensors`, and `curve.parquet` with `step` and `accuracy` against the labels at
-    each snapshot; of equally good ones the first is taken. `labels` by name are the truth.
+    It is trained here, and only the best weights are kept: the snapshots of a large model fill disks.
+
+    Files: `model.safetensors` as in `Fit`, and `curve.parquet` with `step` and `accuracy` against the
+    labels at each snapshot; of equally good ones the first is taken.
+
+    Attributes:
+        fit: What is trained.
+        examples: On which it is judged.
+        labels: Held against its choices there; the truth by name.
+        snapshots: How often it is judged, evenly spaced over the steps; the last time is at the end.
+
+    Raises:
+        ConfigError: The number is out of its range.
 
     Source:
         Burns et al. 2023, section 5.1.1 and appendix A.1.
     """
 
     kind: ClassVar[str] = "stop"
-    version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.train.average"
+    version: ClassVar[int] = 2
+    runs_in: ClassVar[str] = "surpass.train.run"
 
     fit: Fit
     examples: ExampleStage
     labels: LabelStage | Literal["truth"]
+    snapshots: int = 10
 
     def __post_init__(self) -> None:
-        if not self.fit.snapshots:
-            raise ConfigError("early stopping chooses among snapshots: fit with snapshots=10, say")
+        if not 1 <= self.snapshots <= 100:
+            raise ConfigError(f"snapshots={self.snapshots} must be from 1 to 100")
+
+    @cached_property
+    def upstream(self) -> tuple[Stage, ...]:
+        """What the fit takes from, and what it is judged by."""
+        judges = (self.examples,) if isinstance(self.labels, str) else (self.examples, self.labels)
+        return (*self.fit.upstream, *judges)
 
     @property
     def model(self) -> str:  # type: ignore[override]
@@ -143,6 +169,11 @@ class Stop(ModelStage):
         return self.fit.teacher
 
     @property
+    def origin(self) -> str | None:
+        """That of the fit."""
+        return self.fit.origin
+
+    @property
     def label(self) -> str:
         """What is stopped, and by whom."""
         judge = TRUTH if isinstance(self.labels, str) else self.labels.teacher
@@ -150,23 +181,33 @@ class Stop(ModelStage):
 
     @property
     def cost(self) -> float:
-        """Forward passes of each snapshot."""
-        return resolve(self.model).flops * self.fit.snapshots * (self.examples.size or 3_000)
+        """The fit, and forward passes at each snapshot."""
+        return self.fit.cost + resolve(self.model).flops * self.snapshots * (self.examples.size or 3_000)
 
     @property
     def truth_of(self) -> Stage | None:
-        """The examples, if the truth decides."""
+        """The examples that it learns or is judged by the truth of, if any."""
         if not isinstance(self.labels, str):
-            return None
+            return self.fit.truth_of
         return self.examples.examples if isinstance(self.examples, Hint) else self.examples
 
     def sees(self, examples: ExampleStage) -> ExampleStage:
         """Examples in the form that it learned from."""
         return self.fit.sees(examples)
 
+    def outside(self) -> dict[str, str]:
+        """What the fit depends on."""
+        return self.fit.outside()
+
+    def load_into(self, model: Any, context: Context) -> None:
+        """Make of the pretrained model what the best snapshot was, in place."""
+        from surpass.train.run import load_fitted
+
+        load_fitted(model, self.fit.adapter, context.find(self).file("model.safetensors"))
+
     def run(self, context: Context) -> dict[str, Any]:
-        """Compare the snapshots."""
-        from surpass.train.average import run_stop
+        """Fine-tune."""
+        from surpass.train.run import run_stop
 
         return run_stop(self, context)
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from surpass.tasks.base import ExampleTables, Task
+from surpass.tasks.naming import find_task
 
 
 def _build(module: str, name: str, **fields: Any) -> Task:
@@ -19,6 +20,6 @@ TASKS: dict[str, Callable[..., Task]] = {
     "chess": partial(_build, "surpass.tasks.chess", "ChessTask"),
     "planted": partial(_build, "surpass.tasks.planted", "PlantedTask"),
 }
-"""Tasks that need nothing from outside. `features.FeaturesTask` needs a file: build it with its path."""
+"""Tasks that need nothing from outside; `find_task` knows those that need files too."""
 
-__all__ = ["TASKS", "ExampleTables", "Task"]
+__all__ = ["TASKS", "ExampleTables", "Task", "find_task"]

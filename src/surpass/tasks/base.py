@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
@@ -13,17 +15,22 @@ class ExampleTables(NamedTuple):
     Attributes:
         inputs: What a model may see. A column `id` (string, unique, the same in every run), then
             the columns of the task.
-        truth: Columns `id` (string, as in `inputs`) and `truth` (int16, the right candidate).
+        truth: Columns `id` (string, as in `inputs`) and `truth` (int16, the right candidate; for tasks of
+            generation a string, the right completion).
+        notes: What was left out of the data that they are drawn from, in words, with how many.
     """
 
     inputs: pa.Table
     truth: pa.Table
+    notes: Mapping[str, int] = MappingProxyType({})
 
 
 class Task(Protocol):
     """A source of examples with known answers, cut into parts that share nothing.
 
-    A task whose students stop early by default, as in the paper, also has `stops_early = True`.
+    A task whose students stop early by default, as in the paper, also has `stops_early = True`. A task of
+    completions has `checked_by`, the name of what tells whether two say the same; where a task has none,
+    its labels are probabilities over candidates.
     """
 
     @property

@@ -27,6 +27,7 @@ from surpass.tasks.tables import (
     require_columns_once,
     require_number,
     require_rows,
+    truth_name,
 )
 
 _KEPT: dict[str, type[np.generic]] = {"difficulty": np.float32, "length": np.int32}
@@ -81,7 +82,8 @@ def read_feature_table(path: str, *, classes: Classes = ()) -> FeatureTable:
     features_ND = _features(path, table)
     # Adding 0 makes -0.0 and 0.0 one.
     hashes = [sha256(row.tobytes()).hexdigest()[:32] for row in (features_ND + np.float32(0)).astype("<f4")]
-    truth_N, classes = read_truth(path, table, classes)
+    truth = truth_name(path, table.column_names)
+    truth_N, classes = read_truth(path, table[truth], truth, classes)
     return FeatureTable(
         ids=read_ids(path, table, hashes, "features"),
         groups=read_groups(table, hashes),

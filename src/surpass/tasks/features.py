@@ -18,9 +18,9 @@ from surpass.tasks import splits
 from surpass.tasks.base import ExampleTables
 from surpass.tasks.feature_table import FeatureTable, no_table, read_feature_table
 from surpass.tasks.tables import (
-    MIXES,
     PROPORTIONS,
     Classes,
+    TableTask,
     candidates_column,
     draw,
     list_column,
@@ -30,7 +30,7 @@ from surpass.tasks.tables import (
 
 
 @dataclass(frozen=True)
-class FeaturesTask:
+class FeaturesTask(TableTask):
     """Rows of a table, cut into parts by their group, or else by what their features are.
 
     `feature_table.read_feature_table` says which columns the file has.
@@ -58,24 +58,9 @@ class FeaturesTask:
         require_classes(self.classes)
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of the parts; `tables.PROPORTIONS` holds their sizes."""
-        return tuple(PROPORTIONS)
-
-    @property
-    def mixes(self) -> tuple[str, ...]:
-        """The one way of drawing examples."""
-        return MIXES
-
-    @property
     def families(self) -> frozenset[str]:
         """The model families that can read the examples."""
         return frozenset({"tabular"})
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.class_names)
 
     @property
     def class_names(self) -> Classes:

@@ -1,10 +1,11 @@
-"""What tasks from a user's own table have in common: its columns, checked, and how examples are drawn.
+"""What tasks from tables have in common: columns, checked, and how examples are drawn.
 
 Shape suffixes: N rows, W values of a row.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from surpass.data.catalog import DATA_SETS
 from surpass.errors import ConfigError, DataError
+from surpass.hashing import unit
 from surpass.tasks import splits
 
 PROPORTIONS = {"weak": 0.40, "student": 0.40, "validation": 0.05, "test": 0.15}
@@ -27,6 +30,35 @@ _TRUTH_NAMES = ("truth", "label")
 Classes = tuple[int | str, ...]
 
 
+class TableTask:
+    """What all tasks say of themselves whose rows have a fixed set of classes."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts; `PROPORTIONS` holds their sizes where one table is cut into all of them."""
+        return tuple(PROPORTIONS)
+
+    @property
+    def mixes(self) -> tuple[str, ...]:
+        """The one way of drawing examples."""
+        return MIXES
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> Classes:
+        """What the data call each class."""
+        raise NotImplementedError
+
+    @property
+    def difficulty(self) -> str | None:
+        """The input column that says how hard an example is, if there is one."""
+        return None
+
+
 def require_classes(classes: Classes) -> None:
     """Refuse what are no classes; none at all stand for those that the truth has.
 
@@ -35,6 +67,22 @@ def require_classes(classes: Classes) -> None:
     """
     if classes and not 2 <= len(set(classes)) == len(classes):
         raise ConfigError(f"classes={classes} must be at least two, each named once")
+
+
+def require_data_set(name: str, kind: str, what: str) -> None:
+    """Refuse a name that is no data set of a kind.
+
+    Args:
+        name: The name.
+        kind: As in `data.base.DataSet`.
+        what: Such data sets, for the message: "with classes".
+
+    Raises:
+        ConfigError: Names those that there are.
+    """
+    known = [key for key, data_set in DATA_SETS.items() if data_set.kind == kind]
+    if name not in known:
+        raise ConfigError(f"no data set {what} is called {name!r}; there are: {', '.join(known)}")
 
 
 def require_known(task: str, *, part: str, mix: str) -> None:
@@ -49,9 +97,25 @@ def require_known(task: str, *, part: str, mix: str) -> None:
 
 
 def draw(
-    ids: Sequence[str], parts_N: npt.NDArray[np.str_], *, part: str, size: int | None, seed: int
+    ids: Sequence[str],
+    parts_N: npt.NDArray[np.str_],
+    *,
+    part: str,
+    size: int | None,
+    seed: int,
+    turns_N: npt.NDArray[np.int16] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Rows of one part, in an order that their ids and the seed decide; fewer are a prefix of more.
+
+    Args:
+        ids: Of all rows.
+        parts_N: The part of each.
+        part: Which one.
+        size: How many; None for all.
+        seed: Another seed is another order.
+        turns_N: The class of each row, if classes take turns: of C equally frequent classes, every C rows
+            hold one of each, in any order, so that two classes are balanced in every even prefix. What is
+            left of a more frequent class comes last.
 
     Raises:
         ConfigError: The part has fewer than `size` rows.
@@ -59,8 +123,18 @@ def draw(
     (rows,) = np.nonzero(parts_N == part)
     if size is not None and not 0 <= size <= len(rows):
         raise ConfigError(f"{size} examples asked for and {len(rows)} in part {part!r}; ask for fewer")
-    chosen: npt.NDArray[np.int64] = rows[splits.subsample([ids[row] for row in rows.tolist()], size, seed)]
-    return chosen
+    names = [ids[row] for row in rows.tolist()]
+    if turns_N is None:
+        chosen: npt.NDArray[np.int64] = rows[splits.subsample(names, size, seed)]
+        return chosen
+    seen: Counter[int] = Counter()
+    turns: list[tuple[int, float, int]] = []
+    for place in splits.subsample(names, None, seed):
+        label = int(turns_N[rows[place]])
+        turns.append((seen[label], unit(names[place], seed=seed, purpose="turn"), place))
+        seen[label] += 1
+    in_turn: npt.NDArray[np.int64] = rows[[place for _, _, place in sorted(turns)[:size]]]
+    return in_turn
 
 
 def list_column(values_NW: npt.NDArray[Any]) -> pa.Array:
@@ -75,49 +149,57 @@ def candidates_column(num_rows: int, num_classes: int) -> pa.Array:
     return list_column(np.tile(np.arange(num_classes, dtype=np.uint16), (num_rows, 1)))
 
 
-def read_truth(path: str, table: pa.Table, classes: Classes) -> tuple[npt.NDArray[np.int16], Classes]:
-    """The class of each row by its place, int16 (N,), and what the classes are called.
+def truth_name(path: str, names: Sequence[str]) -> str:
+    """The column that holds the truth: `truth` or `label`.
 
-    The column `truth` or `label` holds them, as whole numbers or strings.
+    Raises:
+        DataError: There are both, or neither.
+    """
+    found = [name for name in _TRUTH_NAMES if name in names]
+    if len(found) != 1:
+        there = "both" if found else "neither"
+        raise DataError(f"{path} has {there} of the columns truth and label; it needs one of them")
+    return found[0]
+
+
+def read_truth(
+    path: str, column: pa.Array | pa.ChunkedArray, name: str, classes: Classes
+) -> tuple[npt.NDArray[np.int16], Classes]:
+    """The class of each row by its place, int16 (N,), and what the classes are called.
 
     Args:
         path: The file, for messages.
-        table: What was read.
+        column: Whole numbers or strings.
+        name: The column's name, for messages.
         classes: All values there may be, in order; empty for those there are, ascending.
 
     Raises:
-        DataError: There is no such column, or a value is missing or none of the classes.
+        DataError: A value is missing or none of the classes, or values are no classes at all.
     """
-    names = [name for name in _TRUTH_NAMES if name in table.column_names]
-    if len(names) != 1:
-        found = "both" if names else "neither"
-        raise DataError(f"{path} has {found} of the columns truth and label; it needs one of them")
-    column, kind = table[names[0]], table.schema.field(names[0]).type
+    kind = column.type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     whole = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
     if not (whole or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise DataError(f"{path}: column {names[0]} is {kind}; classes must be whole numbers or strings")
+        raise DataError(f"{path}: column {name} is {kind}; classes must be whole numbers or strings")
     values: list[Any] = column.cast(pa.int64() if whole else pa.string()).to_pylist()
-    require_rows(path, there(values), lambda row, _: f"{names[0]} is missing")
+    require_rows(path, there(values), lambda row, _: f"{name} is missing")
     if not classes:
         classes = tuple(sorted(set(values)))
         if not 2 <= len(classes) <= MAX_CLASSES:
             some = ", ".join(map(repr, classes[:3]))
             raise DataError(
-                f"{path}: column {names[0]} has {len(classes)} different values ({some}, ...); "
+                f"{path}: column {name} has {len(classes)} different values ({some}, ...); "
                 f"give it from 2 to {MAX_CLASSES} classes"
             )
-    place_of = {name: place for place, name in enumerate(classes)}
+    place_of = {value: place for place, value in enumerate(classes)}
     known = np.array([value in place_of for value in values])
     require_rows(
-        path,
-        known,
-        lambda row, _: f"{names[0]} is {values[row]!r}, which is none of the classes {classes}",
+        path, known, lambda row, _: f"{name} is {values[row]!r}, which is none of the classes {classes}"
     )
     return np.array([place_of[value] for value in values], np.int16), classes
 
 
-def read_ids(path: str, table: pa.Table, hashes: Sequence[str], what: str) -> list[str]:
+def read_ids(path: str, table: pa.Table, hashes: Sequence[str], what: str, called: str = "id") -> list[str]:
     """The unique id of each row: the column `id`, else the hash of what it is.
 
     Args:
@@ -125,17 +207,18 @@ def read_ids(path: str, table: pa.Table, hashes: Sequence[str], what: str) -> li
         table: What was read.
         hashes: Of each row's content.
         what: The content, for messages: "features".
+        called: The file's name for the column, for messages.
 
     Raises:
         DataError: An id is missing or there twice.
     """
     named = "id" in table.column_names
     ids = read_strings(table, "id") if named else list(hashes)
-    require_rows(path, there(ids), lambda row, _: "id is missing")
+    require_rows(path, there(ids), lambda row, _: f"{called} is missing")
     first: dict[str, int] = {}
     for row, name in enumerate(map(str, ids)):
         if first.setdefault(name, row) != row:
-            same = f"id {name!r}" if named else f"the same {what}"
+            same = f"{called} {name!r}" if named else f"the same {what}"
             mend = "keep one" if named else "keep one, or add a column id"
             raise DataError(f"{path}: rows {first[name]} and {row} have {same}; {mend}")
     return list(first)
@@ -146,20 +229,23 @@ def read_groups(table: pa.Table, hashes: Sequence[str]) -> list[str]:
     return [group or own for group, own in zip(read_strings(table, "group"), hashes, strict=True)]
 
 
-def read_numbers(path: str, table: pa.Table, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
-    """A column of finite numbers as float32, or of whole numbers as int32.
+def read_numbers(
+    path: str, table: pa.Table, name: str, kind: type[np.generic], called: str = ""
+) -> npt.NDArray[Any]:
+    """A column of finite numbers as float32, or of whole numbers as int32; `called` for messages.
 
     Raises:
         DataError: It holds something else.
     """
-    require_number(path, table, name)
+    called = called or name
+    require_number(path, table, name, called)
     value_N = doubles(table[name])
     limit = np.finfo(np.float32).max if kind is np.float32 else np.iinfo(np.int32).max
     right_N = np.abs(value_N) <= limit
     if kind is np.int32:
         right_N &= np.floor(np.where(right_N, value_N, 0)) == value_N
     what = "a number" if kind is np.float32 else "a whole number"
-    require_rows(path, right_N, lambda row, _: f"{name} is {value_N[row]:g} and must be {what}")
+    require_rows(path, right_N, lambda row, _: f"{called} is {value_N[row]:g} and must be {what}")
     return value_N.astype(kind)
 
 
@@ -182,11 +268,11 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
-def require_number(path: str, table: pa.Table, name: str) -> None:
+def require_number(path: str, table: pa.Table, name: str, called: str = "") -> None:
     """Refuse a column that holds no numbers."""
     kind = table.schema.field(name).type
     if not is_number(kind):
-        raise DataError(f"{path}: column {name} is {kind}; it must hold numbers")
+        raise DataError(f"{path}: column {called or name} is {kind}; it must hold numbers")
 
 
 def there(values: Sequence[object]) -> npt.NDArray[np.bool_]:

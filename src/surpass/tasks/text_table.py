@@ -1,4 +1,4 @@
-"""Text tables: JSON lines or Parquet with one text and one known class in each row.
+"""Text tables: files with one text and one known class in each row.
 
 Shape suffixes: N rows.
 """
@@ -6,8 +6,9 @@ Shape suffixes: N rows.
 from __future__ import annotations
 
 import json
+import os
 from hashlib import sha256
-from pathlib import Path
+from string import Formatter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surpass.errors import DataError
+from surpass.data.files import FilePart, is_archive
+from surpass.data.loading import read_rows
+from surpass.errors import ConfigError, DataError
 from surpass.tasks.tables import (
     Classes,
     read_groups,
@@ -25,10 +28,11 @@ from surpass.tasks.tables import (
     read_truth,
     require_columns_once,
     require_rows,
+    truth_name,
 )
 
-_READ = ("text", "truth", "label", "id", "group", "difficulty")
-_STRINGS = ("id", "group")
+_OPTIONAL = ("id", "group", "difficulty")
+Rows = list[dict[str, Any]]
 
 
 class TextTable(NamedTuple):
@@ -51,56 +55,131 @@ class TextTable(NamedTuple):
     difficulty_N: npt.NDArray[np.float32] | None
 
 
-def read_text_table(path: str, *, classes: Classes = ()) -> TextTable:
+class Columns(NamedTuple):
+    r"""What a user's file calls its columns.
+
+    Attributes:
+        text: A column, or a template with columns in braces: "{premise}\n{hypothesis}".
+        label: Empty for `truth` or `label`.
+        id: Empty for `id`, if there is one; likewise the others.
+        group: See `id`.
+        difficulty: See `id`.
+    """
+
+    text: str = "text"
+    label: str = ""
+    id: str = ""
+    group: str = ""
+    difficulty: str = ""
+
+
+PLAIN = Columns()
+
+
+def read_text_table(path: str, *, classes: Classes = (), columns: Columns = PLAIN) -> TextTable:
     """The rows of a user's own file.
 
     Its columns: `text` (a string); `label` or `truth` (whole numbers or strings); if wanted, `id`
     (unique; else a hash of the text), `group` (what must stay together; else, and where it is null, a hash of
-    the text) and `difficulty` (a number, larger is harder). Others are ignored.
+    the text) and `difficulty` (a number, larger is harder). Others are ignored. In CSV and TSV, classes that
+    are all whole numbers are read as such, and an empty field is a missing value.
 
     Args:
-        path: A Parquet file by its ending `.parquet`, else lines of JSON, each an object.
+        path: JSON lines, JSON, CSV, TSV or Parquet by its ending, also compressed; without such an ending,
+            lines of JSON, each an object.
         classes: All values that the truth may have, in order; empty for those it has, ascending.
+        columns: What they are called, if not so.
 
     Raises:
+        ConfigError: The template has another form.
         DataError: The file is missing, damaged or lacks something. Lines are counted from 1, rows from 0.
     """
-    try:
-        table = _parquet(path) if path.endswith(".parquet") else _json_lines(path)
-    except (FileNotFoundError, IsADirectoryError):
-        raise no_table(path) from None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} cannot be read ({reason}); write it again") from None
-    if not len(table):
+    if not os.path.isfile(path):
+        raise no_table(path)
+    rows = _rows(path)
+    if not rows:
         raise DataError(f"{path} holds no rows")
-    require_columns_once(path, table)
-    texts = _texts(path, table)
-    hashes = [sha256(text.encode()).hexdigest()[:32] for text in texts]
-    truth_N, classes = read_truth(path, table, classes)
+    table, label = _table(path, rows, columns, classes)
+    texts = _texts(path, table, columns)
+    hashes = [text_id(text) for text in texts]
+    truth_N, classes = read_truth(path, table["truth"], label, classes)
     hard = "difficulty" in table.column_names
     return TextTable(
-        ids=read_ids(path, table, hashes, "text"),
+        ids=read_ids(path, table, hashes, "text", columns.id or "id"),
         groups=read_groups(table, hashes),
         texts=texts,
         truth_N=truth_N,
         classes=classes,
-        difficulty_N=read_numbers(path, table, "difficulty", np.float32) if hard else None,
+        difficulty_N=(
+            read_numbers(path, table, "difficulty", np.float32, columns.difficulty) if hard else None
+        ),
     )
+
+
+def text_id(text: str) -> str:
+    """The id of a text: a hash, 32 hex digits."""
+    return sha256(text.encode()).hexdigest()[:32]
 
 
 def no_table(path: str) -> DataError:
     """What to say where there is no such file."""
-    return DataError(f"there is no text table {path}; name a file of JSON lines, or Parquet")
+    return DataError(f"there is no text table {path}; name a file of JSON lines, CSV, TSV or Parquet")
 
 
-def _parquet(path: str) -> pa.Table:
-    table = pq.read_table(Path(path), partitioning=None)
-    return table.select([place for place, name in enumerate(table.column_names) if name in _READ])
+def template_columns(wanted: str) -> list[str]:
+    """The columns that a template names; none for a text without braces, which is a column itself.
+
+    Raises:
+        ConfigError: Something else stands in its braces.
+    """
+    try:
+        pieces = list(Formatter().parse(wanted))
+    except ValueError as error:
+        raise ConfigError(f"{wanted!r} is no template ({error}); write {{column}}, and {{{{ for {{") from None
+    if any(form or conversion or name == "" for _, name, form, conversion in pieces):
+        raise ConfigError(f"{wanted!r} is no template; between braces stands a column's name, nothing else")
+    return [name for _, name, _, _ in pieces if name is not None]
 
 
-def _json_lines(path: str) -> pa.Table:
-    rows: list[dict[str, Any]] = []
+def filled(wanted: str, row: dict[str, Any]) -> str:
+    r"""A template with the values of a row, `\n` in it a line break; empty where a value is missing."""
+    pieces = list(Formatter().parse(wanted.replace("\\n", "\n")))
+    if any(row.get(name) is None for _, name, _, _ in pieces if name is not None):
+        return ""
+    return "".join(text + ("" if name is None else str(row[name])) for text, name, _, _ in pieces)
+
+
+def require_column(path: str, rows: Rows, name: str) -> None:
+    """Refuse rows of which none has a column.
+
+    Raises:
+        DataError: Lists those that there are.
+    """
+    if not any(name in row for row in rows):
+        there = ", ".join(map(str, dict.fromkeys(column for row in rows for column in row)))
+        raise DataError(f"{path} has no column {name}; it has {there[:200] or 'none'}")
+
+
+def is_delimited(path: str) -> bool:
+    """Whether all values of a file are strings."""
+    return FilePart(path).format in (".csv", ".tsv")
+
+
+def _rows(path: str) -> Rows:
+    try:
+        plain = FilePart(path).format in ("", ".jsonl") and path == FilePart(path).name
+        if plain and not is_archive(path):
+            return _json_lines(path)
+        if path.endswith(".parquet"):
+            require_columns_once(path, pq.read_schema(path).empty_table())
+        return read_rows(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path} cannot be read ({reason}); write it again") from None
+
+
+def _json_lines(path: str) -> Rows:
+    rows: Rows = []
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -111,13 +190,46 @@ def _json_lines(path: str) -> pa.Table:
                 raise DataError(f"{path}, line {number} is no JSON ({error}); correct the line") from None
             if not isinstance(row, dict):
                 raise DataError(f'{path}, line {number} is no object; write {{"text": ..., "label": ...}}')
-            rows.append({name: value for name, value in row.items() if name in _READ})
-    names = [name for name in _READ if any(name in row for row in rows)]
-    return pa.table({name: _column(path, name, [row.get(name) for row in rows]) for name in names})
+            rows.append(row)
+    return rows
 
 
-def _column(path: str, name: str, values: list[Any]) -> pa.Array:
-    if name in _STRINGS:
+def _table(path: str, rows: Rows, columns: Columns, classes: Classes) -> tuple[pa.Table, str]:
+    """The columns that are used, called as `TextTable` calls them, and the file's name for the truth."""
+    names = template_columns(columns.text)
+    for name in names or [columns.text]:
+        require_column(path, rows, name)
+    found = {
+        "text": (columns.text, [filled(columns.text, row) for row in rows])
+        if names
+        else (columns.text, [row.get(columns.text) for row in rows])
+    }
+    label = columns.label or truth_name(path, list(dict.fromkeys(name for row in rows for name in row)))
+    for use, name in (("truth", label), *((use, getattr(columns, use)) for use in _OPTIONAL)):
+        if name:
+            require_column(path, rows, name)
+        if name or any(use in row for row in rows):
+            found[use] = (name or use, [row.get(name or use) for row in rows])
+    if is_delimited(path):
+        numbers = all(type(value) is int for value in classes)
+        for use, (name, values) in found.items():
+            if use != "text":
+                found[use] = (name, _typed(values, use, numbers))
+    return pa.table({use: _column(path, use, name, values) for use, (name, values) in found.items()}), label
+
+
+def _typed(values: list[Any], use: str, numbers: bool) -> list[Any]:
+    """The fields of a delimited file, of which an empty one is missing."""
+    values = [None if value == "" else value for value in values]
+    kind = {"truth": int if numbers else str, "difficulty": float}.get(use, str)
+    try:
+        return [None if value is None else kind(value) for value in values]
+    except ValueError:
+        return values
+
+
+def _column(path: str, use: str, name: str, values: list[Any]) -> pa.Array:
+    if use in ("id", "group"):
         values = [None if value is None else str(value) for value in values]
     try:
         return pa.array(values)
@@ -126,12 +238,12 @@ def _column(path: str, name: str, values: list[Any]) -> pa.Array:
         raise DataError(f"{path}: column {name} is of several kinds ({reason}); make it one") from None
 
 
-def _texts(path: str, table: pa.Table) -> list[str]:
-    if "text" not in table.column_names:
-        raise DataError(f"{path} has no column text; it has {', '.join(table.column_names)[:200] or 'none'}")
+def _texts(path: str, table: pa.Table, columns: Columns) -> list[str]:
     kind = table.schema.field("text").type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
-        raise DataError(f"{path}: column text is {kind}; it must hold strings")
+        raise DataError(f"{path}: column {columns.text} is {kind}; it must hold strings")
     texts = read_strings(table, "text")
-    require_rows(path, np.array([bool(text and text.strip()) for text in texts]), lambda *_: "text is empty")
+    called = "text" if template_columns(columns.text) else columns.text
+    filled_N = np.array([bool(text and text.strip()) for text in texts])
+    require_rows(path, filled_N, lambda *_: f"{called} is empty")
     return [text or "" for text in texts]

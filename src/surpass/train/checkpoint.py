@@ -87,7 +87,7 @@ def _digest(position: str, tensors: dict[str, Tensor]) -> str:
     digest = sha256(position.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].detach().flatten().view(uint8).numpy().data)
+        digest.update(tensors[name].detach().cpu().flatten().view(uint8).numpy().data)
     return digest.hexdigest()
 
 

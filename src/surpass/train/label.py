@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
-from surpass import labels as lb
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
-from surpass.train.loop import embed, label
-from surpass.train.run import Inputs
+from surpass.train.forms import form_of
+from surpass.train.loop import embed
+from surpass.train.run import Inputs, on_known_states, truncation
 
 if TYPE_CHECKING:
     from surpass.stages import Context, Features, Label, ModelStage
@@ -23,9 +23,12 @@ def load_source(source: ModelStage | str, inputs: pa.Table, context: Context) ->
     """A pretrained model as it is, or as a stage left it."""
     torch.manual_seed(0)
     if isinstance(source, str):
-        return load_model(resolve(source), inputs)
+        model = load_model(resolve(source), inputs)
+        model.origin = resolve(source).digest
+        return model
     model = load_model(resolve(source.model), inputs)
     source.load_into(model, context)
+    model.origin = source.origin
     return model
 
 
@@ -33,15 +36,13 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
     """Label the examples."""
     inputs = Inputs.read(context.find(stage.examples))
     model = load_source(stage.source, inputs.table, context)
-    probs = label(
-        model,
-        model.encode(inputs.table),
-        inputs.num_candidates,
-        micro_batch=context.micro_batch,
-        report=context.report,
+    examples = model.encode(inputs.table)
+    labelling = on_known_states(model, examples, len(inputs.ids), context)
+    labels = form_of(inputs.table).label(
+        labelling, examples, inputs.table, micro_batch=context.micro_batch, report=context.report
     )
-    pq.write_table(lb.label_table(inputs.ids, probs), context.out / "labels.parquet")
-    return {"num_examples": len(inputs.ids)}
+    pq.write_table(labels, context.out / "labels.parquet")
+    return {"num_examples": len(inputs.ids)} | truncation(examples)
 
 
 def run_features(stage: Features, context: Context) -> dict[str, Any]:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surpass import labels as lb
 from surpass.errors import ConfigError, DataError, Stopped
 from surpass.hashing import unit
 from surpass.models.families import load_model
-from surpass.models.language import LanguageChoice, Rows, TokenExamples, by_length
-from surpass.models.sources import resolve
-from surpass.models.texts import MAX_TOKENS, answers, cut, num_classes_of, read_tokenizer, shots, texts_of
+from surpass.models.sources import ModelSource, resolve
+from surpass.models.texts import ASK, HINT, answers, cut, num_classes_of, read_tokenizer, shots, texts_of
+from surpass.models.tokens import Rows, by_length
 from surpass.train.checkpoint import load_checkpoint, save_checkpoint
+from surpass.train.completions import completion_shots
 from surpass.train.loop import Running, batches
 from surpass.train.recipe import Recipe
-from surpass.train.run import Inputs, read_labels, save_weights
+from surpass.train.run import Inputs, read_labels, save_weights, truncation
 
 if TYPE_CHECKING:
     from surpass.stages import Adapt, Context, Prompt
@@ -33,22 +35,63 @@ LOGITS_AT_ONCE = 2048
 
 def run_prompt(stage: Prompt, context: Context) -> dict[str, Any]:
     """Choose examples, and write them with their answers."""
-    source = _language(stage.model)
+    source = _causal(stage.model)
     examples = context.find(stage.examples)
     inputs = Inputs.read(examples)
     labels = read_labels(stage, examples, inputs, context)
-    chosen = {
-        name: int(row.argmax()) for name, row in zip(labels["id"].to_pylist(), lb.rows(labels), strict=True)
-    }
-    ids = pick_shots(chosen, stage.num_shots, stage.seed)
-    tokenizer = read_tokenizer(source)
-    words = answers(tokenizer, num_classes_of(inputs.table))
-    place = {name: row for row, name in enumerate(inputs.ids)}
-    shown = inputs.table.take([place[name] for name in ids])
-    prefix = shots(cut(tokenizer, texts_of(shown, words), MAX_TOKENS), [chosen[name] for name in ids], words)
-    said = {"prefix": prefix, "ids": ids, "answers": [chosen[name] for name in ids]}
+    write = _written_completions if "prompt" in inputs.table.column_names else _written_classes
+    classes, written = write(source, inputs.table, labels)
+    ids = pick_shots(classes, stage.num_shots, stage.seed)
+    prefix, shown = written(ids)
+    said = {"prefix": prefix, "ids": ids, "answers": shown}
     (context.out / "prompt.json").write_text(json.dumps(said, indent=1) + "\n")
     return {"model": stage.model, "num_shots": len(ids)}
+
+
+def _written_classes(source: ModelSource, inputs: pa.Table, labels: pa.Table) -> _Written:
+    if "text" not in inputs.column_names:
+        raise ConfigError(
+            "examples shown in a prompt are texts with an answer; a pair of texts is judged one by one, and "
+            "has no place for them: leave prompts out for preferences"
+        )
+    names = labels["id"].to_pylist()
+    classes = {name: int(row.argmax()) for name, row in zip(names, lb.rows(labels), strict=True)}
+
+    def written(ids: Sequence[str]) -> tuple[str, list[Any]]:
+        tokenizer = _tokenizer(source)
+        words, chosen = answers(tokenizer, num_classes_of(inputs)), [classes[name] for name in ids]
+        texts = cut(tokenizer, texts_of(_taken(inputs, ids), asks=True), source.max_tokens)
+        return shots(texts, chosen, words), chosen
+
+    return _Written(classes, written)
+
+
+def _written_completions(source: ModelSource, inputs: pa.Table, labels: pa.Table) -> _Written:
+    answer = dict(zip(labels["id"].to_pylist(), lb.completions(labels), strict=True))
+
+    def written(ids: Sequence[str]) -> tuple[str, list[Any]]:
+        chosen = [answer[name] for name in ids]
+        prompts = _taken(inputs, ids)["prompt"].to_pylist()
+        return completion_shots(_tokenizer(source), prompts, chosen, max_tokens=source.max_tokens), chosen
+
+    return _Written(dict.fromkeys(answer, 0), written)
+
+
+class _Written(NamedTuple):
+    """The class of each labelled example, and what writes some of them: the text, and their answers."""
+
+    classes: dict[str, int]
+    write: Callable[[Sequence[str]], tuple[str, list[Any]]]
+
+
+def _taken(inputs: pa.Table, ids: Sequence[str]) -> pa.Table:
+    place = {name: row for row, name in enumerate(inputs["id"].to_pylist())}
+    return inputs.take([place[name] for name in ids])
+
+
+def _tokenizer(source: ModelSource) -> Any:
+    assert source.path is not None
+    return read_tokenizer(source.path)
 
 
 def pick_shots(classes: dict[str, int], num_shots: int, seed: int) -> list[str]:
@@ -76,19 +119,26 @@ def pick_shots(classes: dict[str, int], num_shots: int, seed: int) -> list[str]:
     return sorted(chosen, key=lambda name: unit(name, seed=seed, purpose="shot place"))
 
 
-def _language(name: str) -> Any:
+def _causal(name: str) -> ModelSource:
     source = resolve(name)
-    if source.family != "language":
-        raise ConfigError(f"{name} is no language model; prompts and texts are for those")
-    return source.path
+    if source.family != "causal":
+        raise ConfigError(f"{name} is no causal language model; prompts and texts are for those")
+    return source
 
 
 def run_adapt(stage: Adapt, context: Context) -> dict[str, Any]:
-    """Train on the texts of the examples, and let the head follow."""
-    _language(stage.model)
+    """Train on the texts of the examples, both of a pair, and let the head follow.
+
+    Of the task's question and of hints, which come from labels, nothing is read.
+    """
+    source = _causal(stage.model)
     inputs = Inputs.read(context.find(stage.examples))
+    texts = inputs.table.drop_columns([name for name in (ASK, HINT) if name in inputs.table.column_names])
     torch.manual_seed(stage.seed)
-    model: LanguageChoice = load_model(resolve(stage.model), inputs.table)
+    model = load_model(source, texts)
+    if context.save_memory:
+        model.save_memory()
+    examples = model.encode(texts)
     running = Running(
         checkpoint=context.work / "checkpoint.safetensors",
         checkpoint_seconds=context.checkpoint_seconds,
@@ -96,7 +146,7 @@ def run_adapt(stage: Adapt, context: Context) -> dict[str, Any]:
         report=context.report,
         stop=context.stop,
     )
-    losses = adapt(model, model.encode(inputs.table), recipe=stage.recipe, seed=stage.seed, running=running)
+    losses = adapt(model, examples, recipe=stage.recipe, seed=stage.seed, running=running)
     if not losses.isfinite().all():
         raise DataError(
             f"training diverged at step {int(losses.isfinite().int().argmin()) + 1} of {len(losses)}; "
@@ -110,12 +160,12 @@ def run_adapt(stage: Adapt, context: Context) -> dict[str, Any]:
         "num_examples": len(inputs.ids),
         "num_steps": len(losses),
         "last_loss": float(losses[-1]),
-    }
+    } | truncation(examples)
 
 
 def adapt(
-    model: LanguageChoice,
-    examples: TokenExamples,
+    model: Any,
+    examples: Any,
     *,
     recipe: Recipe,
     seed: int,
@@ -124,9 +174,9 @@ def adapt(
     """Train a language model in place to predict the next token of texts; its head is left as it is.
 
     Args:
-        model: The model.
-        examples: The texts.
-        recipe: The settings.
+        model: A causal language model.
+        examples: The texts, as its `encode` gave them.
+        recipe: The settings; a batch is one of texts.
         seed: Order of the texts.
         running: How to carry it out; a batch is cut into passes of bounded size in any case.
 
@@ -167,9 +217,7 @@ def adapt(
     return losses
 
 
-def accumulate_next_token(
-    model: LanguageChoice, examples: TokenExamples, rows: Rows, micro_batch: int | None
-) -> Tensor:
+def accumulate_next_token(model: Any, examples: Any, rows: Rows, micro_batch: int | None) -> Tensor:
     """Add the gradient of the mean loss per token of a batch, and return that loss (nats, no gradient)."""
     length_N = examples.lengths_N(rows)
     num_predicted = max(int((length_N - 1).sum()), 1)
@@ -178,13 +226,13 @@ def accumulate_next_token(
         if length_N[places[0]] < 2:
             break
         mean = model.next_token_loss(examples, rows[places]) / num_predicted
-        mean.backward()  # type: ignore[no-untyped-call]
+        mean.backward()
         total += mean.detach()
     return total
 
 
 def _resumed(
-    running: Running, model: LanguageChoice, optimizer: torch.optim.Optimizer, num_steps: int
+    running: Running, model: nn.Module, optimizer: torch.optim.Optimizer, num_steps: int
 ) -> tuple[Tensor, int]:
     """The losses so far, and the step to go on with."""
     if running.checkpoint is not None and running.checkpoint.exists():

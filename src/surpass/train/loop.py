@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from surpass.errors import DataError, Stopped
 from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
 from surpass.train.checkpoint import load_checkpoint, save_checkpoint
+from surpass.train.frozen import frozen, only_head
 from surpass.train.recipe import Recipe
 from surpass.train.weights import Average
 
 Rows = npt.NDArray[np.int64]
 LABEL_BATCH = 256
+_SAVING = 20
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,8 @@ def fit(
 ) -> Tensor:
     """Fine-tune a model in place on labels; parameters that want no gradient stay as they are.
 
+    Where the head alone is trained, what lies below it is computed once, if the model can (`SplitModel`).
+
     Args:
         model: A `ChoiceModel`.
         examples: What the model's `encode` gave.
@@ -185,7 +189,10 @@ def fit(
     average = Average(trained, ema) if ema else None
     start = _resumed(running.checkpoint, model, optimizer, kept, average)
     model.train()
-    saved = time.monotonic()
+    scores: Any = model
+    if only_head(model, trained):
+        scores = frozen(model, examples, len(labels.probs), running.micro_batch, running.stop)
+    saved, saving = time.monotonic(), 0.0
     for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
         torch.default_generator.manual_seed(_seed_of(seed, step))
@@ -193,7 +200,7 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         batch = _batch(labels, rows, kept.get("memory"))
         kept["losses"][step] = accumulate_gradient(
-            model, examples, batch, found, step / num_steps, running.micro_batch
+            scores, examples, batch, found, step / num_steps, running.micro_batch
         )
         if batch.memory_NC is not None:
             kept["memory"][rows, : batch.memory_NC.shape[1]] = batch.memory_NC
@@ -206,11 +213,14 @@ def fit(
                     running.snapshot(number)
         running.report((step + 1) / num_steps)
         stop = running.stop()
-        due = time.monotonic() - saved > running.checkpoint_seconds
+        # Large models take a while to save; that is to be a small share of the time.
+        due = time.monotonic() - saved > max(running.checkpoint_seconds, _SAVING * saving)
         if running.checkpoint is not None and (due or stop):
             extra = kept | (average.state() if average is not None else {})
+            began = time.monotonic()
             save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, extra)
             saved = time.monotonic()
+            saving = saved - began
         if stop:
             raise Stopped("stopped; run the same command again to go on from here")
     if average is not None:

@@ -1,31 +1,37 @@
-"""What `Fit` runs: model, examples and labels brought together."""
+"""What `Fit` and `Stop` run: model, examples and labels brought together."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from surpass import labels as lb
+from surpass.disk import atomic_write
 from surpass.errors import DataError
 from surpass.models.adapters import find_adapter, settle
 from surpass.models.families import load_model
 from surpass.models.low_rank import merged_state
 from surpass.models.sources import resolve
-from surpass.train.loop import Labels, Running, fit
+from surpass.tasks.checkers import same_answer
+from surpass.train.forms import Form, form_of
+from surpass.train.frozen import frozen
+from surpass.train.loop import Labels, Running, snapshot_steps
 
 if TYPE_CHECKING:
     from surpass.artifact import Artifact
-    from surpass.stages import Context, Fit
+    from surpass.stages import Context, Fit, Stop
 
 INITIAL_WEIGHTS = 2**32
 """Beside the seed: what new weights start from, apart from the order of the examples."""
@@ -33,11 +39,11 @@ INITIAL_WEIGHTS = 2**32
 
 @dataclass(frozen=True)
 class Inputs:
-    """Examples without their truth."""
+    """Examples without their truth; `num_candidates` is None where prompts are to be completed."""
 
     table: pa.Table
     ids: list[str]
-    num_candidates: list[int]
+    num_candidates: list[int] | None
 
     @classmethod
     def read(cls, artifact: Artifact) -> Inputs:
@@ -47,8 +53,13 @@ class Inputs:
     @classmethod
     def of(cls, table: pa.Table) -> Inputs:
         """Those of a table."""
-        lengths = pc.list_value_length(table["candidates"]).to_pylist()
-        return cls(table, table["id"].to_pylist(), lengths)
+        return cls(table, table["id"].to_pylist(), lb.num_candidates_of(table))
+
+    def having(self, labels: pa.Table) -> Inputs:
+        """Those that have a label."""
+        if labels.num_rows == len(self.ids):
+            return self
+        return Inputs.of(self.table.filter(pc.is_in(self.table["id"], labels["id"].combine_chunks())))
 
 
 def read_labels(stage: Any, examples: Artifact, inputs: Inputs, context: Context) -> pa.Table:
@@ -62,64 +73,184 @@ def read_labels(stage: Any, examples: Artifact, inputs: Inputs, context: Context
 
 def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
     """Fine-tune the model on the labels of the examples, joined by id."""
+    ready = prepare(stage, context)
+    losses = ready.train(stage, context)
+    save_fitted(ready.model, stage, context.out / "model.safetensors")
+    pq.write_table(pa.table({"loss": losses.numpy()}), context.out / "curve.parquet")
+    return ready.said(stage, losses)
+
+
+def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
+    """Fine-tune, hold the model against the labels on its way, and keep the first of the best."""
+    examples = context.find(stage.examples)
+    held_out = Inputs.read(examples)
+    labels = read_labels(stage, examples, held_out, context)
+    if not labels.num_rows:
+        raise DataError(f"no example of {stage.examples.label} has a label to stop by; label some of them")
+    held_out = held_out.having(labels)
+    same = same_answer(stage.examples.task)
+    ready = prepare(stage.fit, context)
+    encoded = ready.model.encode(held_out.table)
+    judged = on_known_states(ready.model, encoded, len(held_out.ids), context)
+    way = _Way(context.work)
+
+    def look(number: int) -> None:
+        said = ready.form.label(judged, encoded, held_out.table, micro_batch=context.micro_batch)
+        ready.model.train()
+        accuracy = float(lb.agreement(said, labels, same).mean())
+        way.passed(number, accuracy, lambda path: save_fitted(ready.model, stage.fit, path))
+
+    losses = ready.train(stage.fit, context, snapshots=stage.snapshots, snapshot=look)
+    os.replace(way.weights, context.out / "model.safetensors")
+    steps = snapshot_steps(len(losses), stage.snapshots)
+    pq.write_table(pa.table({"step": steps, "accuracy": way.accuracies}), context.out / "curve.parquet")
+    best = way.best
+    return ready.said(stage.fit, losses) | {
+        "best": best,
+        "best_accuracy": way.accuracies[best - 1],
+        "last_accuracy": way.accuracies[-1],
+    }
+
+
+class Ready(NamedTuple):
+    """A model with what it is to learn; `examples` in the form that the model takes."""
+
+    form: Form
+    model: Any
+    examples: Any
+    labels: Labels
+
+    def train(
+        self,
+        stage: Fit,
+        context: Context,
+        *,
+        snapshots: int = 0,
+        snapshot: Callable[[int], None] = lambda _: None,
+    ) -> Tensor:
+        """Train in place, and return the loss of each step in nats.
+
+        Raises:
+            DataError: Training diverged.
+        """
+        losses = self.form.fit(
+            self.model,
+            self.examples,
+            self.labels,
+            loss=stage.loss,
+            recipe=stage.recipe,
+            seed=stage.seed,
+            ema=stage.ema,
+            running=Running(
+                checkpoint=context.work / "checkpoint.safetensors",
+                checkpoint_seconds=context.checkpoint_seconds,
+                micro_batch=context.micro_batch,
+                report=context.report,
+                stop=context.stop,
+                snapshots=snapshots,
+                snapshot=snapshot,
+            ),
+        )
+        if not losses.isfinite().all():
+            raise DataError(
+                f"training diverged at step {int(losses.isfinite().int().argmin()) + 1} of {len(losses)}; "
+                f"lower learning_rate={stage.recipe.learning_rate:g}"
+            )
+        return losses
+
+    def said(self, stage: Fit, losses: Tensor) -> dict[str, Any]:
+        """What the manifest says."""
+        said: dict[str, Any] = {
+            "model": stage.model,
+            "num_examples": len(self.labels.probs),
+            "num_steps": len(losses),
+            "last_loss": float(losses[-1]),
+        }
+        return said | truncation(self.examples)
+
+
+def on_known_states(model: Any, examples: Any, num_examples: int, context: Context) -> Any:
+    """A model for many passes or one: with its states computed, if its body is as pretrained."""
+    if model.origin is None or not hasattr(model, "from_states"):
+        return model
+    return frozen(model, examples, num_examples, context.micro_batch, context.stop)
+
+
+def truncation(examples: Any) -> dict[str, int]:
+    """How many encoded examples lost tokens, where some did."""
+    count = int(getattr(examples, "truncated", 0))
+    return {"truncated": count} if count else {}
+
+
+def prepare(stage: Fit, context: Context) -> Ready:
+    """The model of a fit, ready to be trained, and what it learns."""
     examples = context.find(stage.examples)
     inputs = Inputs.read(examples)
     labels = read_labels(stage, examples, inputs, context)
     if not labels.num_rows:
         raise DataError("no example has a label left; let the rule keep more of them")
-    if labels.num_rows < len(inputs.ids):
-        keep = pc.is_in(inputs.table["id"], labels["id"].combine_chunks())
-        inputs = Inputs.of(inputs.table.filter(keep))
+    inputs = inputs.having(labels)
     torch.manual_seed(stage.seed + INITIAL_WEIGHTS)
     model = load_model(resolve(stage.model), inputs.table)
     if stage.start is not None:
         stage.start.load_into(model, context)
+    model.origin = stage.origin
     find_adapter(stage.adapter)(model)
-    losses = fit(
-        model,
-        model.encode(inputs.table),
-        Labels(lb.rows(labels), lb.weights(labels)),
-        loss=stage.loss,
-        recipe=stage.recipe,
-        seed=stage.seed,
-        ema=stage.ema,
-        running=_running(stage, context, model),
-    )
-    if not losses.isfinite().all():
-        raise DataError(
-            f"training diverged at step {int(losses.isfinite().int().argmin()) + 1} of {len(losses)}; "
-            f"lower learning_rate={stage.recipe.learning_rate:g}"
-        )
-    for number in range(1, stage.snapshots + 1):
-        shutil.copyfile(context.work / snapshot_file(number), context.out / snapshot_file(number))
+    if context.save_memory and hasattr(model, "save_memory"):
+        model.save_memory()
+    form = form_of(inputs.table)
+    return Ready(form, model, *form.encode(model, inputs.table, labels))
+
+
+class _Way:
+    """What early stopping has seen so far; in files, so that an interrupted training goes on.
+
+    A snapshot that is passed again after an interruption gives what it gave before, to the bit.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.weights = work / "best.safetensors"
+        self._file = work / "accuracies.json"
+        self.accuracies: list[float] = json.loads(self._file.read_text()) if self._file.exists() else []
+
+    @property
+    def best(self) -> int:
+        """The number of the first of the best, from 1."""
+        return int(np.argmax(self.accuracies)) + 1
+
+    def passed(self, number: int, accuracy: float, save: Callable[[Path], None]) -> None:
+        """Take note of a snapshot, and save it if it is better than all before."""
+        self.accuracies = [*self.accuracies[: number - 1], accuracy]
+        if self.best == number:
+            draft = self.weights.with_suffix(".tmp")
+            save(draft)
+            os.replace(draft, self.weights)
+        atomic_write(self._file, json.dumps(self.accuracies).encode())
+
+
+def save_fitted(model: nn.Module, stage: Fit, path: Path) -> None:
+    """Write what a fit has made of a model: all of it, or only what its adapter trains.
+
+    A fit that begins with another's weights is written whole, so that it does not need those again.
+    """
+    if stage.adapter == "full" or stage.start is not None:
+        save_weights(merged_state(model), path)
+        return
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    save_weights(trained | dict(model.named_buffers()), path)
+
+
+def load_fitted(model: nn.Module, adapter: str, path: Path) -> None:
+    """Make of a pretrained model what a fit made of it, in place."""
+    state = load_file(path)
+    if state.keys() >= model.state_dict().keys():
+        model.load_state_dict(state)
+        return
+    find_adapter(adapter)(model)
+    model.load_state_dict(state, strict=False)
     settle(model)
-    save_weights(model.state_dict(), context.out / "model.safetensors")
-    pq.write_table(pa.table({"loss": losses.numpy()}), context.out / "curve.parquet")
-    return {
-        "model": stage.model,
-        "num_examples": labels.num_rows,
-        "num_steps": len(losses),
-        "last_loss": float(losses[-1]),
-    }
-
-
-def _running(stage: Fit, context: Context, model: nn.Module) -> Running:
-    return Running(
-        checkpoint=context.work / "checkpoint.safetensors",
-        checkpoint_seconds=context.checkpoint_seconds,
-        micro_batch=context.micro_batch,
-        report=context.report,
-        stop=context.stop,
-        snapshots=stage.snapshots,
-        snapshot=lambda number: save_weights(merged_state(model), context.work / snapshot_file(number)),
-    )
-
-
-def snapshot_file(number: int) -> str:
-    """The name of a snapshot's file, numbered from 1."""
-    return f"snapshot-{number:02}.safetensors"
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path) -> None:
     """Write the state of a model."""
-    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    save_file({name: value.detach().contiguous() for name, value in state.items()}, path)

@@ -1,0 +1,37 @@
+"""A study by name, as the command line names it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from surpass.calls import look_here
+from surpass.errors import ConfigError
+from surpass.overrides import given, override
+from surpass.recipes import find_recipe, settings_of
+from surpass.study import Study
+
+
+def find_study(name: str, overrides: Sequence[str] = ()) -> Study:
+    """The study of a name, or of a function `module:function`, with overrides applied.
+
+    Args:
+        name: A key of `RECIPES`, or `your_module:function`.
+        overrides: Texts `name=value`, as `overrides.override` takes them.
+
+    Raises:
+        ConfigError: There is no such study, or an override makes no sense.
+    """
+    module, colon, function = name.partition(":")
+    if not colon:
+        told, others = given(settings_of(name), overrides)
+        return override(find_recipe(name, **told), others)
+    look_here()
+    try:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"no study {name!r} ({error}); name it as your_module:function") from None
+    study = make() if callable(make) else make
+    if not isinstance(study, Study):
+        raise ConfigError(f"{name} gives {type(study).__name__}; it must return a surpass.Study")
+    return override(study, overrides)
