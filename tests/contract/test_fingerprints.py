@@ -31,14 +31,17 @@ RECORD = Path(__file__).with_name("fingerprints.json")
 COMMAND = "python tests/contract/test_fingerprints.py"
 
 _FAMILIES = tuple(place.partition(":")[0].removeprefix("surpass.") for place in FAMILIES.values())
-_TASKS = ("tasks.chess", "tasks.planted", "tasks.features", "tasks.text")
+_TASKS = tuple(
+    f"tasks.{name}"
+    for name in ("chess", "planted", "features", "text", "preference", "generation", "chess_text")
+)
 ENTRIES: dict[str, tuple[str, ...]] = {
     "examples": _TASKS,
     "hint": ("labels",),
     "features": ("train.label", *_FAMILIES),
     "truth": ("labels",),
     "fit": ("train.run", *_FAMILIES),
-    "stop": ("train.average", *_FAMILIES),
+    "stop": ("train.run", *_FAMILIES),
     "blend": ("train.average", *_FAMILIES),
     "prompt": ("train.language",),
     "adapt": ("train.language",),
@@ -51,7 +54,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
 
 CARRIES_NO_NUMBERS = {"", "errors", "disk", "identity", "owner", "artifact", "calls", "tasks", "tasks.base"}
 CARRIES_NO_NUMBERS |= {"train", "models", "models.sources", "models.card", "models.families", "models.names"}
-CARRIES_NO_NUMBERS |= {"ladder", "models.hub"}
+CARRIES_NO_NUMBERS |= {"ladder", "hub", "models.hub", "models.packaged", "models.packaged.table"}
+CARRIES_NO_NUMBERS |= {f"models.packaged.{name}" for name in ("cache", "places", "from_gguf")}
 
 
 def code_of(kind: str) -> list[str]:

@@ -136,9 +136,12 @@ class TestReading:
             read_encoder(copied, pickled=True)
         assert Trap.sprung == 0
 
-    def test_safetensors_go_before_pickles(self, folder, copied):
+    def test_only_what_was_asked_for_is_read(self, folder, copied):
+        """The digest is of those weights, so others may not take their place."""
         torch.save({"model": Trap()}, copied / "pytorch_model.bin")
-        assert read_encoder(copied, pickled=True)
+        assert read_encoder(copied)
+        with pytest.raises(DataError, match="cannot be read"):
+            read_encoder(copied, pickled=True)
 
     def test_a_model_that_also_decodes(self, tmp_path):
         from transformers import T5Config, T5Model

@@ -105,8 +105,8 @@ class Published:
 
     Attributes:
         train: Patterns of the ends of paths, below a folder or inside its archives: `*` stays within a
-            folder, `**/` goes over folders, and each has to find a file. Compressed files are named without the
-            ending of their compression: `train.jsonl` finds `train.jsonl.xz`.
+            folder, `**/` goes over folders, and each has to find a file. Compressed files are named without
+            the ending of their compression: `train.jsonl` finds `train.jsonl.xz`.
         test: The same for what is scored.
         columns: Names of the columns of files that have no header.
     """

@@ -128,14 +128,16 @@ class LanguageModel(nn.Module):
     def states(self, examples: TokenExamples, rows: Rows) -> Tensor:
         """What the head reads of some examples: float32 (N, D), or (N, 2, D) of pairs, where the model is.
 
-        Texts are read in passes of about equal length, under gradient with as little padding as pays.
+        Texts are read in passes of about equal length, with as little padding as pays.
         """
         texts = (rows[:, None] * 2 + np.arange(2)).ravel() if self.scored.pairs else rows
         length_N = examples.lengths_N(texts)
-        if torch.is_grad_enabled():
-            passes = alike(length_N, self.place.pass_cost)
-        else:
-            passes = list(by_length(length_N, TOKENS_AT_ONCE))
+        pieces = [np.arange(len(texts))]
+        if not torch.is_grad_enabled():
+            pieces = list(by_length(length_N, TOKENS_AT_ONCE))
+        passes = [
+            piece[places] for piece in pieces for places in alike(length_N[piece], self.place.pass_cost)
+        ]
         with self._weights_computed_once():
             parts = [self._pooled_ND(examples, texts[places]) for places in passes]
         order = torch.from_numpy(np.argsort(np.concatenate(passes), kind="stable"))

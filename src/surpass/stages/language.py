@@ -114,7 +114,7 @@ class Adapt(ModelStage):
     """
 
     kind: ClassVar[str] = "adapt"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     runs_in: ClassVar[str] = "surpass.train.language"
 
     model: str = execution_field()

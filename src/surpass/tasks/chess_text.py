@@ -44,8 +44,9 @@ class ChessTextTask:
     As "pgn" they come from games, for Lichess's puzzles do not tell how the position came about: the
     prompt is the list of moves in the paper's way of writing ("1. d4 1... Nf6 ... 22. Rc1 22..."), and the
     completion is the move that was played. That is prediction of the next move, no puzzle: what was played
-    need not be best. From each game of players rated `min_elo` or more, one position is taken, from ply `first_ply` on, chosen
-    by the hash of its moves; no game is in two parts, and games with the same moves count once.
+    need not be best. From each game of players rated `min_elo` or more, one position is taken, from ply
+    `first_ply` on, chosen by the hash of its moves; no game is in two parts, and games with the same moves
+    count once.
 
     Attributes:
         form: "fen" or "pgn".

@@ -30,7 +30,6 @@ from surpass.train.weights import Average
 
 Rows = npt.NDArray[np.int64]
 LABEL_BATCH = 256
-_SAVING = 20
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ def fit(
     scores: Any = model
     if only_head(model, trained):
         scores = frozen(model, examples, len(labels.probs), running.micro_batch, running.stop)
-    saved, saving = time.monotonic(), 0.0
+    saving = _Saving(running.checkpoint_seconds)
     for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
         torch.default_generator.manual_seed(_seed_of(seed, step))
@@ -213,19 +212,33 @@ def fit(
                     running.snapshot(number)
         running.report((step + 1) / num_steps)
         stop = running.stop()
-        # Large models take a while to save; that is to be a small share of the time.
-        due = time.monotonic() - saved > max(running.checkpoint_seconds, _SAVING * saving)
-        if running.checkpoint is not None and (due or stop):
+        if running.checkpoint is not None and (saving.due or stop):
             extra = kept | (average.state() if average is not None else {})
-            began = time.monotonic()
-            save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, extra)
-            saved = time.monotonic()
-            saving = saved - began
+            with saving:
+                save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, extra)
         if stop:
             raise Stopped("stopped; run the same command again to go on from here")
     if average is not None:
         average.apply()
     return kept["losses"]
+
+
+class _Saving:
+    """When to save again: every so often, and so that it takes a twentieth of the time, large models too."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.took, self.last = seconds, 0.0, time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self.last > max(self.seconds, 20 * self.took)
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.last = time.monotonic()
+        self.took = self.last - self.began
 
 
 def snapshot_steps(num_steps: int, snapshots: int) -> list[int]:
