@@ -3,8 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Tests start processes of their own; two teams of threads on two cores would slow each other down.
+# A process for each core, each with one thread: two teams of threads on two cores would slow each other down.
 unit contract golden e2e test: export OMP_NUM_THREADS = 1
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: setup check unit contract golden e2e test demo clean
 
@@ -21,10 +22,10 @@ check: setup
 	$(BIN)/mypy
 
 unit contract golden e2e: setup
-	$(BIN)/pytest tests/$@
+	$(PYTEST) tests/$@
 
 test: setup check
-	$(BIN)/pytest tests
+	$(PYTEST) tests
 
 demo: setup
 	$(BIN)/surpass run chess

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from surpass.artifact import Artifact
 from surpass.engine.inline import Settings
@@ -67,21 +68,25 @@ def gather(study: Study, store: Store) -> Results:
 def notes(study: Study, store: Store) -> list[str]:
     """What of the data a finished study left out, and which models read only the ends of some examples.
 
-    Raises:
-        StoreError: The study is not finished.
+    What is no longer in the store is passed over.
     """
+
+    def said(stage: Stage) -> dict[str, Any]:
+        artifact = store.find(stage.kind, stage.id)
+        return {} if artifact is None else artifact.manifest["said"]
+
     rows = study.rows()
     drawn = (study.test_examples, study.setting(study.pairs[0], study.seeds[0]).student_examples)
     dropped: dict[str, int] = {}
     for examples in drawn:
-        dropped |= found(examples, store).manifest["said"].get("notes", {})
+        dropped |= said(examples).get("notes", {})
     lines = [f"left out of {study.task.name}: {count:,} {what}" for what, count in dropped.items()]
     cut: dict[str, str] = {}
     for row in rows:
         for score in (row.weak_score, row.ceiling_score):
-            said = found(score.labels, store).manifest["said"]
-            if said.get("truncated"):
-                share = f"{said['truncated']:,} of {said['num_examples']:,} test examples"
+            labelled = said(score.labels)
+            if labelled.get("truncated"):
+                share = f"{labelled['truncated']:,} of {labelled['num_examples']:,} test examples"
                 cut.setdefault(score.labels.teacher, f"{share} are longer than it reads, and were cut")
     return lines + [f"{model}: {what}" for model, what in cut.items()]
 

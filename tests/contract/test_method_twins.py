@@ -82,7 +82,7 @@ def study(strong: str, labels: str) -> Study:
 
 
 def part(name: str, size: int, seed: int, skip: int = 0) -> Part:
-    inputs, truth = (table.slice(skip) for table in TASK.examples(part=name, size=skip + size, seed=seed))
+    inputs, truth = (table.slice(skip) for table in TASK.examples(part=name, size=skip + size, seed=seed)[:2])
     return Part(
         ids=inputs["id"].to_pylist(),
         seen=np.array(inputs["features"].to_pylist()),

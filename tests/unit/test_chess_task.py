@@ -36,7 +36,7 @@ def test_registered():
 
 
 def test_columns():
-    inputs, truth = TASK.examples(part="test", size=10, seed=0)
+    inputs, truth, _ = TASK.examples(part="test", size=10, seed=0)
     assert inputs.schema.equals(
         pa.schema(
             [
@@ -52,7 +52,7 @@ def test_columns():
 
 
 def test_examples_say_what_the_puzzles_say():
-    inputs, truth = TASK.examples(part="student", size=300, seed=1)
+    inputs, truth, _ = TASK.examples(part="student", size=300, seed=1)
     puzzles = {row["id"]: row for row in shipped_puzzles().to_pylist()}
     assert truth["id"].equals(inputs["id"])
     for row, right in zip(inputs.to_pylist(), truth["truth"].to_pylist(), strict=True):

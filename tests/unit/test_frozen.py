@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from surpass.errors import Stopped
 from surpass.models.adapters import find_adapter
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
+from surpass.models.tokens import TokenExamples
 from surpass.tasks.chess import ChessTask
 from surpass.train import frozen as module
 from surpass.train.frozen import Frozen, frozen, only_head
@@ -140,3 +142,63 @@ class TestWhen:
         with pytest.raises(Stopped, match="run the same command again"):
             frozen(case.model, case.examples, NUM, None, lambda: next(asked))
         assert list(asked) == []
+
+
+class Asked:
+    """A body that counts how often it is run."""
+
+    origin: str | None = "body"
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def states(self, examples, rows):
+        self.rows += len(rows)
+        return torch.tensor([[float(examples.tokens[row][0])] for row in rows])
+
+    def from_states(self, states, examples, rows):
+        return states
+
+
+class TestKnownStates:
+    @pytest.fixture(autouse=True)
+    def _nothing_known(self, monkeypatch):
+        monkeypatch.setattr(module, "_known", OrderedDict())
+
+    def examples(self, *firsts: int) -> TokenExamples:
+        return TokenExamples([np.array([first, 7]) for first in firsts])
+
+    def test_the_next_head_asks_nothing(self):
+        first, second = Asked(), Asked()
+        known = [module.frozen(model, self.examples(1, 2, 3), 3, None) for model in (first, second)]
+        assert (first.rows, second.rows) == (3, 0)
+        assert torch.equal(known[0].states, known[1].states)
+        assert known[1](None, np.array([2, 0])).tolist() == [[3.0], [1.0]]
+
+    @pytest.mark.parametrize("what", ["origin", "order", "token", "number", "micro_batch"])
+    def test_whatever_differs_counts(self, what):
+        module.frozen(Asked(), self.examples(1, 2, 3), 3, None)
+        other = Asked()
+        if what == "origin":
+            other.origin = "another"
+        examples = {"order": (2, 1, 3), "token": (1, 2, 4)}.get(what, (1, 2, 3))
+        number, micro_batch = (2 if what == "number" else 3), (2 if what == "micro_batch" else None)
+        module.frozen(other, self.examples(*examples), number, micro_batch)
+        assert other.rows == number
+
+    def test_what_has_no_origin_is_not_kept(self):
+        for _ in range(2):
+            model = Asked()
+            model.origin = None
+            module.frozen(model, self.examples(1, 2), 2, None)
+            assert model.rows == 2
+        assert not module._known
+
+    def test_old_ones_give_way(self, monkeypatch):
+        monkeypatch.setattr(module, "LARGEST", 16)
+        for first in (1, 2, 3):
+            module.frozen(Asked(), self.examples(first, 9), 2, None)
+        assert len(module._known) == 2
+        again = Asked()
+        module.frozen(again, self.examples(1, 9), 2, None)
+        assert again.rows == 2

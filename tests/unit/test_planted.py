@@ -62,7 +62,7 @@ class TestForm:
 
     @pytest.mark.parametrize("task", TASKS_HERE)
     def test_columns(self, task):
-        inputs, sealed = task.examples(part="test", size=10, seed=0)
+        inputs, sealed, _ = task.examples(part="test", size=10, seed=0)
         assert inputs.schema.equals(
             pa.schema(
                 [

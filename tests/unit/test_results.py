@@ -194,7 +194,7 @@ def test_json_is_standard_and_versioned(tmp_path: Path) -> None:
         == ("surpass-results", 2)
         == ("surpass-results", JSON_VERSION)
     )
-    assert list(document) == ["format", "version", "rows", "summaries", "methods", "left_out"]
+    assert list(document) == ["format", "version", "rows", "summaries", "methods", "left_out", "notes"]
     assert document["rows"][0][UNDEFINED] is None
     assert document["summaries"][0]["metrics"][UNDEFINED] is None
     assert document["summaries"][0]["metrics"]["capa"] == metrics_of(0)["capa"] + 1 / 128

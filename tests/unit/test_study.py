@@ -63,7 +63,7 @@ def fits_of(row: RowStages) -> set[str]:
     found: set[str] = set()
 
     def visit(stage: Stage) -> None:
-        if isinstance(stage, Fit):
+        if isinstance(stage, Fit | Stop):
             found.add(stage.id)
         for before in stage.upstream:
             visit(before)
@@ -126,7 +126,7 @@ class TestSharing:
         assert sharing(rows) == (sum(map(len, fits)), len(set.union(*fits)))
 
     def test_what_is_saved_by_hand(self, models):
-        """Supervisor, ceiling and two students; early stopping has a fit of its own, with snapshots."""
+        """Supervisor, ceiling and two students; early stopping trains on its own."""
         study = study_of(models, seeds=(0,), methods=("naive", "wise_ft", "early_stop"))
         assert sharing(study.rows()) == (9, 4)
         assert sharing([]) == (0, 0)

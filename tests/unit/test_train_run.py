@@ -251,3 +251,26 @@ class TestResuming:
         small.run(fit)
         for path in undisturbed.folder(fit).iterdir():
             assert path.read_bytes() == (small.folder(fit) / path.name).read_bytes(), path.name
+
+
+class TestWhatIsKept:
+    """A fit's file holds what its adapter trained, where the rest is in the pretrained model's own."""
+
+    @pytest.mark.parametrize("adapter", ["frozen", "lora(rank=2)"])
+    def test_random_bodies_are_written_whole(self, small, adapter):
+        """What no file holds would be drawn anew."""
+        fit = replace(SMALL, adapter=adapter)
+        fitted = state_of(small.run(fit))
+        assert fit.origin is None
+        assert (
+            fitted.keys()
+            == load_model(resolve(SMALL.model), table_of(small.find(PLANTED), "inputs")).state_dict().keys()
+        )
+
+    def test_a_fit_that_begins_with_anothers_is_written_whole(self, bench):
+        first = replace(ON_TRUTH, seed=3)
+        bench.run(first)
+        second = replace(ON_TRUTH, adapter="frozen", start=first)
+        assert state_of(bench.run(second)).keys() == state_of(bench.find(first)).keys()
+        assert second.origin is None
+        assert replace(second, start=None).origin == resolve(MODEL).digest

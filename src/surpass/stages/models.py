@@ -72,7 +72,12 @@ class Fit(ModelStage):
     @property
     def origin(self) -> str | None:
         """The pretrained weights, if the head alone is trained on them."""
-        return resolve(self.model).digest if self.adapter == "frozen" and self.start is None else None
+        return resolve(self.model).digest if self.adapter == "frozen" and self.keeps_changes else None
+
+    @property
+    def keeps_changes(self) -> bool:
+        """Whether only what the adapter trains is written: the rest is in the pretrained model's files."""
+        return self.adapter != "full" and self.start is None and resolve(self.model).path is not None
 
     @property
     def label(self) -> str:

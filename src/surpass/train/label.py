@@ -24,7 +24,7 @@ def load_source(source: ModelStage | str, inputs: pa.Table, context: Context) ->
     torch.manual_seed(0)
     if isinstance(source, str):
         model = load_model(resolve(source), inputs)
-        model.origin = resolve(source).digest
+        model.origin = resolve(source).digest if resolve(source).path is not None else None
         return model
     model = load_model(resolve(source.model), inputs)
     source.load_into(model, context)

@@ -224,14 +224,14 @@ def fit(
 
 
 class _Saving:
-    """When to save again: every so often, and so that it takes a twentieth of the time, large models too."""
+    """When to save again: every so often, but for large models so that it takes a twentieth of the time."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.took, self.last = seconds, 0.0, time.monotonic()
 
     @property
     def due(self) -> bool:
-        return time.monotonic() - self.last > max(self.seconds, 20 * self.took)
+        return time.monotonic() - self.last > min(max(self.seconds, 20 * self.took), 20 * self.seconds)
 
     def __enter__(self) -> None:
         self.began = time.monotonic()

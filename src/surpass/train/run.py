@@ -231,9 +231,9 @@ class _Way:
 def save_fitted(model: nn.Module, stage: Fit, path: Path) -> None:
     """Write what a fit has made of a model: all of it, or only what its adapter trains.
 
-    A fit that begins with another's weights is written whole, so that it does not need those again.
+    A fit that begins with another's weights, or with random ones, is written whole.
     """
-    if stage.adapter == "full" or stage.start is not None:
+    if not stage.keeps_changes:
         save_weights(merged_state(model), path)
         return
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
