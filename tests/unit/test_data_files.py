@@ -267,3 +267,10 @@ class TestLooking:
                     ours = bool(glob_expression(pattern).fullmatch(name))
                     theirs = "/" not in name and fnmatchcase(name, pattern)
                     assert ours == theirs, (pattern, name)
+
+
+def test_two_columns_of_one_name_in_parquet(tmp_path):
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["x", "x"])
+    pq.write_table(table, tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match=r"twice\.parquet has two columns 'x'; give each a name of its own"):
+        list(rows_of(FilePart(str(tmp_path / "twice.parquet"))))

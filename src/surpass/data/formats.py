@@ -143,6 +143,7 @@ def _parquet(part: FilePart) -> Iterator[dict[str, Any]]:
         try:
             seekable = stream if part == FilePart(part.name) else io.BytesIO(stream.read())
             with pq.ParquetFile(seekable) as file:
+                _header(part, file.schema_arrow.names)
                 for batch in file.iter_batches():
                     yield from batch.to_pylist()
         except (pa.ArrowException, OSError) as error:

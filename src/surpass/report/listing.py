@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from surpass.artifact import Artifact
+from surpass.data.catalog import DATA_SETS
 from surpass.durations import duration
 from surpass.engine.graph import outstanding
 from surpass.engine.progress import Estimate
 from surpass.errors import ConfigError
 from surpass.methods import describe_method, method_names
+from surpass.models.packaged.table import PACKAGED
 from surpass.models.sources import ladder_names, resolve
 from surpass.recipes import RECIPES
 from surpass.stages import Stage
@@ -105,7 +107,12 @@ def inventory(folder: str | Path) -> dict[str, Any]:
         "studies": _first_lines(RECIPES),
         "methods": {name: describe_method(name) for name in method_names()},
         "tasks": _first_lines({name: make() for name, make in TASKS.items()}),
+        "data_sets": {name: f"{entry.title} ({entry.kind})" for name, entry in DATA_SETS.items()},
         "models": models,
+        "packaged_models": {
+            f"package:{name}": f"{entry.what}, {entry.megabytes:.0f} MB to fetch"
+            for name, entry in PACKAGED.items()
+        },
         "store": {"path": str(folder), "artifacts": held, "bytes": size},
     }
 
@@ -113,8 +120,8 @@ def inventory(folder: str | Path) -> dict[str, Any]:
 def print_inventory(found: dict[str, Any]) -> None:
     """The inventory for people."""
     table = Table.grid("", "", "", padding=(0, 2, 0, 0))
-    for heading in ("studies", "methods", "tasks"):
-        _add_block(table, heading, found[heading])
+    for heading in ("studies", "methods", "tasks", "data_sets"):
+        _add_block(table, heading.replace("_", " "), found[heading])
     parameters = {name: f"{model['parameters']:,}" for name, model in found["models"].items()}
     width = max(map(len, parameters.values()), default=0)
     lines = {
@@ -122,6 +129,7 @@ def print_inventory(found: dict[str, Any]) -> None:
         for name, model in found["models"].items()
     }
     _add_block(table, "models", lines)
+    _add_block(table, "", found["packaged_models"])
     store = found["store"]
     counts = ", ".join(f"{count} {kind}" for kind, count in store["artifacts"].items())
     held = f"{counts} ({store['bytes'] / 1e6:.1f} MB)" if counts else "nothing yet"
