@@ -72,7 +72,7 @@ def sound(finished) -> Iterator[Path]:
         (["seeds="], ["'seeds=' is no override", "name=value"]),
         (["seeds"], ["'seeds' is no override", "name=value"]),
         (["num_trian=5"], ["no setting 'num_trian'", "did you mean num_train"]),
-        (["zzz=5"], ["no setting 'zzz'", "there are: pairs, methods"]),
+        (["zzz=5"], ["no setting 'zzz'", "there are: task, pairs, methods"]),
         (["num_train=many"], ["num_train=many", "whole number"]),
         (["num_train=0"], ["num_train=0", "at least 1"]),
         (["num_train=1000000"], ["1000000 puzzles asked for", "ask for fewer"]),

@@ -16,7 +16,7 @@ from surpass.models.sources import resolve
 
 models_app = typer.Typer(
     name="models",
-    help="Bring models that come inside packages; name them package:NAME then.",
+    help="Bring models that come inside packages.",
     no_args_is_help=True,
     add_completion=False,
 )
