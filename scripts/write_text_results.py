@@ -28,15 +28,16 @@ calibration error, in bins of equal width.
 """
 TAIL = """## What it says, and what not
 
-- Sentiment passes from a weak encoder to a stronger one with frozen bodies: the student recovers most of the gap
-  and repeats less than half of its supervisor's errors. The differences between methods are within noise.
-- On deontology, with everything trained, the gap is as wide and nothing of it is recovered: at 53 % the supervisor
-  knows next to nothing, and the student learns to say the same (nine answers in ten).
-- On HH the heads of small encoders do not tell which completion is better with 500 comparisons: ceiling and
-  supervisor cannot be told apart, so there is no PGR.
+- Sentiment passes from a weak encoder to a stronger one with frozen bodies: the student recovers most of
+  the gap and repeats less than half of its supervisor's errors. The differences between methods are
+  within noise.
+- On deontology, with everything trained, the gap is as wide and nothing of it is recovered: at 53 % the
+  supervisor knows next to nothing, and the student learns to say the same (nine answers in ten).
+- On HH the heads of small encoders do not tell which completion is better with 500 comparisons: ceiling
+  and supervisor cannot be told apart, so there is no PGR.
 - SciQ has no study here yet. In single runs the ceilings stayed at chance with 280 rows and support
-  (MiniLM-L6, everything trained) and with 400 rows without it (SmolLM2-135M, head alone); with 1,000 rows and
-  support MiniLM-L6 reached 86 %.
+  (MiniLM-L6, everything trained) and with 400 rows without it (SmolLM2-135M, head alone); with 1,000 rows
+  and support MiniLM-L6 reached 86 %.
 """
 
 
