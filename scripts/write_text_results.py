@@ -37,7 +37,7 @@ TAIL = """## What it says, and what not
   and supervisor cannot be told apart, so there is no PGR.
 - SciQ has no study here yet. In single runs the ceilings stayed at chance with 280 rows and support
   (MiniLM-L6, everything trained) and with 400 rows without it (SmolLM2-135M, head alone); with 1,000 rows
-  and support MiniLM-L6 reached 86 %.
+  and support MiniLM-L6 reached 86 %, in a script outside Surpass.
 """
 
 

@@ -75,19 +75,18 @@ def notes(study: Study, store: Store) -> list[str]:
         artifact = store.find(stage.kind, stage.id)
         return {} if artifact is None else artifact.manifest["said"]
 
-    rows = study.rows()
     drawn = (study.test_examples, study.setting(study.pairs[0], study.seeds[0]).student_examples)
     dropped: dict[str, int] = {}
     for examples in drawn:
         dropped |= said(examples).get("notes", {})
     lines = [f"left out of {study.task.name}: {count:,} {what}" for what, count in dropped.items()]
+    scores = [score for row in study.rows() for score in (row.weak_score, row.ceiling_score)]
     cut: dict[str, str] = {}
-    for row in rows:
-        for score in (row.weak_score, row.ceiling_score):
-            labelled = said(score.labels)
-            if labelled.get("truncated"):
-                share = f"{labelled['truncated']:,} of {labelled['num_examples']:,} test examples"
-                cut.setdefault(score.labels.teacher, f"{share} are longer than it reads, and were cut")
+    for labels in {score.labels.id: score.labels for score in scores}.values():
+        labelled = said(labels)
+        if labelled.get("truncated"):
+            share = f"{labelled['truncated']:,} of {labelled['num_examples']:,} test examples"
+            cut.setdefault(labels.teacher, f"{share} are longer than it reads, and were cut")
     return lines + [f"{model}: {what}" for model, what in cut.items()]
 
 

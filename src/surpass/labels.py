@@ -4,7 +4,7 @@ A table of labels has the columns `id` (string) and `probs` (list of float32, on
 that example, summing to 1), or, where models complete prompts and there are no candidates,
 `completion` (string) in its place. It may have `weight` (float32, at least 0: how much the example
 counts for whoever learns from it). Which of the two forms labels have follows from the examples:
-`num_candidates_of` their inputs is None for completions. Pure: numpy and pyarrow only.
+`num_candidates_of` their inputs is None for completions. Numpy and pyarrow only.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from surpass.errors import DataError
 
@@ -49,6 +51,12 @@ def num_candidates_of(inputs: pa.Table) -> list[int] | None:
         return None
     counts: list[int] = pc.list_value_length(inputs["candidates"]).to_pylist()
     return counts
+
+
+def read_candidates(path: Path) -> pa.Table:
+    """Of a file of inputs what joins labels need: `id`, and `candidates` where it has them."""
+    present = pq.read_schema(path).names
+    return pq.read_table(path, columns=[name for name in ("id", "candidates") if name in present])
 
 
 def truth_labels(truth: pa.Table, num_candidates: Sequence[int] | None) -> pa.Table:

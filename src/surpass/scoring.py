@@ -46,9 +46,7 @@ class _Answered(NamedTuple):
     def of(cls, examples: Examples, context: Context) -> _Answered:
         """Those of a stage."""
         artifact = context.find(examples)
-        present = pq.read_schema(artifact.file("inputs.parquet")).names
-        columns = [name for name in ("id", "candidates") if name in present]
-        inputs = pq.read_table(artifact.file("inputs.parquet"), columns=columns)
+        inputs = lb.read_candidates(artifact.file("inputs.parquet"))
         num_candidates = lb.num_candidates_of(inputs)
         truth = lb.truth_labels(pq.read_table(artifact.file("truth.parquet")), num_candidates)
         return cls(inputs["id"].to_pylist(), num_candidates, truth, same_answer(examples.task))

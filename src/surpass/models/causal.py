@@ -97,7 +97,7 @@ def read_causal(path: Path, *, pickled: bool = False) -> Any:
 
     Args:
         path: The folder.
-        pickled: Whether weights may be a pickle, where there are no others.
+        pickled: Whether weights are a pickle, of which only tensors are read.
 
     Raises:
         DataError: It cannot be read, or lacks weights.

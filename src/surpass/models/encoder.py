@@ -69,7 +69,7 @@ def read_encoder(path: Path, *, pickled: bool = False) -> Any:
 
     Args:
         path: The folder.
-        pickled: Whether weights may be a pickle, where there are no others.
+        pickled: Whether weights are a pickle, of which only tensors are read.
 
     Raises:
         ConfigError: The model also decodes.

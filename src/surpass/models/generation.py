@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +21,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrize
 
 from surpass.errors import ConfigError, DataError
 from surpass.models.causal import read_causal
@@ -30,13 +28,13 @@ from surpass.models.device import place
 from surpass.models.language import context_of
 from surpass.models.names import MAX_TOKENS
 from surpass.models.prompts import PromptExamples, Rectangle, max_new_tokens_of, rectangle
-from surpass.models.recompute import recompute_layers
+from surpass.models.recompute import SavesMemory
 from surpass.models.sources import ModelSource
 from surpass.models.texts import BETWEEN_SHOTS, begins_with, cut, read_tokenizer, tokenised
 from surpass.models.tokens import Rows, alike
 
 
-class Generator(nn.Module):
+class Generator(SavesMemory):
     """Completes prompts with a causal language model.
 
     `body` is the model below its unembedding; the unembedding is a parameter of its own where it is not the
@@ -68,7 +66,6 @@ class Generator(nn.Module):
         self.unembedding_VD = None if tied else output.weight
         self.unembedding_V = output.bias if getattr(output, "bias", None) is not None else None
         self._takes = frozenset(inspect.signature(causal.forward).parameters)
-        self._saves_memory = False
         self.place = place()
         causal.to(self.place.device)
         self.to(self.place.device)
@@ -92,15 +89,6 @@ class Generator(nn.Module):
 
     def reset_head(self) -> None:
         """There is none that could follow the unembedding."""
-
-    def save_memory(self) -> None:
-        """From now on, compute activations twice in training rather than keep them."""
-        recompute_layers(self.body)
-        self._saves_memory = True
-
-    def _weights_computed_once(self) -> AbstractContextManager[None]:
-        """For all passes, weights that an adapter changes; layers that are computed again need their own."""
-        return nullcontext() if self._saves_memory else parametrize.cached()
 
     def encode(self, inputs: pa.Table, completions: Sequence[str] | None = None) -> PromptExamples:
         """Examples as tokens; column `prompt`, and `max_new_tokens` where they have it.

@@ -9,7 +9,6 @@ Shape suffixes: N examples or texts, C classes, T tokens (the longest row of a p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,13 +16,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from surpass.errors import ConfigError, DataError, MissingExtraError
 from surpass.models.device import place
 from surpass.models.heads import Scored, logits_of
 from surpass.models.pooling import pooled
-from surpass.models.recompute import recompute_layers
+from surpass.models.recompute import SavesMemory
 from surpass.models.texts import ASK, HINT, Frame, cut, texts_of, tokenised, transformers, unreadable
 from surpass.models.tokens import TOKENS_AT_ONCE, Rows, TokenExamples, alike, by_length, padded
 
@@ -50,7 +48,7 @@ class Reading(NamedTuple):
         return self.max_tokens if self.room is None else min(self.max_tokens, self.room)
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(SavesMemory):
     """Scores classes of texts, or the texts of pairs, from one state of each text.
 
     `body` is the model below the head. There is no dropout, so that equal fits are equal.
@@ -71,7 +69,6 @@ class LanguageModel(nn.Module):
         self.reading = reading
         self.place = place()
         self.prefix = ""
-        self._saves_memory = False
 
     def encode(self, inputs: pa.Table) -> TokenExamples:
         """Examples as tokens; columns as `texts_of` reads them.
@@ -155,19 +152,6 @@ class LanguageModel(nn.Module):
     def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
         """What else the body is given."""
         return {}
-
-    def _weights_computed_once(self) -> AbstractContextManager[None]:
-        """For all passes, weights that an adapter changes; layers that are computed again need their own."""
-        return nullcontext() if self._saves_memory else parametrize.cached()
-
-    def save_memory(self) -> None:
-        """From now on, compute activations twice in training rather than keep them.
-
-        Raises:
-            ConfigError: The model has no layers.
-        """
-        recompute_layers(self.body)
-        self._saves_memory = True
 
     def head_parameters(self) -> list[nn.Parameter]:
         """What a linear probe trains."""

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from surpass.errors import DataError
-
-POOLING = Path("1_Pooling") / "config.json"
-"""Where folders of sentence-transformers say it."""
+from surpass.models.folders import POOLING
 
 _NAMES = {"cls": "first", "mean": "mean", "lasttoken": "last"}
 _SWITCHES = {

@@ -6,14 +6,36 @@ Not by the switch of transformers, which changes its name and works only where e
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from surpass.errors import ConfigError
+
+
+class SavesMemory(nn.Module):
+    """A model on a `body` whose layers can compute their activations twice."""
+
+    body: Any
+    _saves_memory = False
+
+    def save_memory(self) -> None:
+        """From now on, compute activations twice in training rather than keep them.
+
+        Raises:
+            ConfigError: The body has no layers.
+        """
+        recompute_layers(self.body)
+        self._saves_memory = True
+
+    def _weights_computed_once(self) -> AbstractContextManager[None]:
+        """For all passes, weights that an adapter changes; layers that are computed again need their own."""
+        return nullcontext() if self._saves_memory else parametrize.cached()
 
 
 def recompute_layers(body: nn.Module) -> None:

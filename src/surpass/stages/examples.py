@@ -235,10 +235,10 @@ class Truth(LabelStage):
         """One-hot labels."""
         import pyarrow.parquet as pq
 
-        from surpass.labels import num_candidates_of, truth_labels
+        from surpass.labels import num_candidates_of, read_candidates, truth_labels
 
         examples = context.find(self.examples)
-        sizes = num_candidates_of(pq.read_table(examples.file("inputs.parquet")))
+        sizes = num_candidates_of(read_candidates(examples.file("inputs.parquet")))
         labels = truth_labels(pq.read_table(examples.file("truth.parquet")), sizes)
         pq.write_table(labels, context.out / "labels.parquet")
         return {"num_examples": labels.num_rows}
