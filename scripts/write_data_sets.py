@@ -64,6 +64,8 @@ TAIL = """
   (Chen and Gao 2022). Most contexts of HellaSwag have one ending there, so that its rows are not matched by
   question.
 - Wrong candidates that say the same as the right one, or as one before, are left out.
+- Images: classes are as the data have them, not balanced unless asked for; `images.md` says what is checked.
+  ImageNet is its validation set, of which 10,000 images, drawn by their bytes, are scored (appendix D.1).
 - GSM8K: the sums in double angle brackets are left out of the solutions.
 """
 TOGETHER = {
@@ -95,6 +97,9 @@ TOGETHER = {
     "shp": "post",
     "ultrafeedback": "first message",
     "gsm8k": "problem",
+    "cifar10": "equal images",
+    "cifar100": "equal images",
+    "imagenet": "equal images",
 }
 
 
@@ -139,6 +144,7 @@ def page() -> str:
         ],
         "Preferences": [name for name, known in DATA_SETS.items() if known.kind == "preference"],
         "Generation": [name for name, known in DATA_SETS.items() if known.kind == "generation"],
+        "Images": [name for name, known in DATA_SETS.items() if known.kind == "image"],
     }
     lines = [HEAD]
     for title, names in parts.items():

@@ -13,11 +13,11 @@ from typing import Any
 
 from surpass.calls import settings_of
 from surpass.errors import NotApplicable
+from surpass.lineage import learns_truth
 from surpass.losses import LOSSES
 from surpass.methods import METHODS, Arms, WeakToStrong, describe_method, find_method
 from surpass.models.sources import SKILLS
 from surpass.stages import Examples, Stage
-from surpass.study import learns_truth
 from surpass.tasks.planted import PlantedTask
 from surpass.train.recipe import Recipe
 

@@ -161,8 +161,8 @@ def _counts(entry: Field[Any], value: object) -> bool:
 def _unfolded(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return value.id if hasattr(value, "id") else identity_fields(value)
-    if type(value) in (list, tuple):
-        return [_unfolded(item) for item in value]  # type: ignore[attr-defined]
+    if isinstance(value, list | tuple):
+        return [_unfolded(item) for item in value]
     if type(value) is dict:
         return {key: _unfolded(item) for key, item in value.items()}
     return value

@@ -37,14 +37,29 @@ def _real(text: str, name: str) -> float:
 
 def _seeds(text: str, name: str) -> tuple[int, ...]:
     """`3` is 0, 1, 2; `4,7` is those; `2-5` is 2, 3, 4, 5."""
-    ranges = [range(int(text))] if re.fullmatch(r"\d+", text) else []
-    for part in () if ranges else text.split(","):
+    if re.fullmatch(r"\d+", text):
+        if not 1 <= int(text) <= _MOST_SEEDS:
+            raise ConfigError(f"{name}={text}: {_SEEDS}")
+        return tuple(range(int(text)))
+    return whole_numbers(text, name, "seed", _SEEDS)
+
+
+def whole_numbers(
+    text: str, name: str, what: str = "whole number", hint: str = "give a list 1,2,3 or a range 1-6"
+) -> tuple[int, ...]:
+    """`4,7` is those; `2-5` is 2, 3, 4, 5.
+
+    Raises:
+        ConfigError: It is something else, or more than 10,000.
+    """
+    ranges = []
+    for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if match is None:
-            raise ConfigError(f"{name}={text}: {part!r} is no seed; {_SEEDS}")
+            raise ConfigError(f"{name}={text}: {part!r} is no {what}; {hint}")
         ranges.append(range(int(match[1]), int(match[2] or match[1]) + 1))
     if not all(ranges) or sum(map(len, ranges)) > _MOST_SEEDS:
-        raise ConfigError(f"{name}={text}: {_SEEDS}")
+        raise ConfigError(f"{name}={text}: {hint}")
     return tuple(chain.from_iterable(ranges))
 
 
@@ -82,13 +97,27 @@ def _models(text: str, name: str) -> tuple[str, ...]:
 
 def _rates(text: str, name: str) -> tuple[tuple[str, float], ...]:
     """`package:mpnet=4e-5,package:minilm-l6=1e-4`: models with a learning rate of their own."""
-    rates = []
+    pairs = _by_model(text, name, "MODEL=4e-5")
+    return tuple((model, _real(rate, f"{name}={model}")) for model, rate in pairs)
+
+
+def _adapters(text: str, name: str) -> tuple[tuple[str, str], ...]:
+    """`cnn:16=full,package:mpnet=lora(rank=4)`: models with an adapter of their own."""
+    return tuple(_by_model(text, name, "MODEL=full"))
+
+
+def _by_model(text: str, name: str, example: str) -> list[tuple[str, str]]:
+    """Models and what is said of each; an equals sign inside brackets belongs to a setting."""
+    found = []
     for part in split(text):
-        model, equals, rate = part.rpartition("=")
+        model, equals, value = part, "", ""
+        for place in [at for at, letter in enumerate(part) if letter == "="]:
+            if part.count("(", 0, place) == part.count(")", 0, place):
+                model, equals, value = part[:place], "=", part[place + 1 :]
         if not equals:
-            raise ConfigError(f"{name}={text}: {part!r} is no rate; write MODEL=4e-5")
-        rates.append((model_name(model), _real(rate, f"{name}={model}")))
-    return tuple(rates)
+            raise ConfigError(f"{name}={text}: {part!r} says nothing of a model; write {example}")
+        found.append((model_name(model), value))
+    return found
 
 
 def _task(text: str, name: str) -> Task:
@@ -125,6 +154,8 @@ _STUDY: dict[str, Callable[[str, str], Any]] = {
     "early_stopping": _yes_or_no,
     "learning_rates": _rates,
     "adapter": _text,
+    "adapters": _adapters,
+    "supervisor": _text,
 }
 _RECIPE: dict[str, Callable[[str, str], Any]] = {
     "epochs": _whole,
@@ -133,6 +164,7 @@ _RECIPE: dict[str, Callable[[str, str], Any]] = {
     "schedule": _text,
     "warmup_frac": _real,
     "weight_decay": _real,
+    "optimizer": _text,
 }
 # How a task's own settings are read, by their annotation; others cannot be named.
 _TASK_TYPES: dict[str, Callable[[str, str], Any]] = {

@@ -65,12 +65,12 @@ def _read(stages: Sequence[LabelStage], context: Context) -> tuple[pa.Table, ...
 
 
 def _features(stage: Relabel, ids: Sequence[str], context: Context) -> npt.NDArray[np.float32]:
-    from safetensors.numpy import load_file
+    from surpass.train.features import read_states
 
     assert stage.features is not None
-    artifact = context.find(stage.features)
-    found = pq.read_table(artifact.file("ids.parquet"))
-    rows = aligned(found.append_column("row", pa.array(np.arange(found.num_rows))), ids, "features")
-    features_ND: npt.NDArray[np.float32] = load_file(artifact.file("features.safetensors"))["features"]
-    chosen_ND: npt.NDArray[np.float32] = features_ND[rows["row"].to_numpy()]
-    return chosen_ND
+    states = read_states(context, stage.features, ids)
+    # Of a pair the first less the second.
+    features_ND: npt.NDArray[np.float32] = (
+        states[:, 0] - states[:, 1] if states.dim() == 3 else states
+    ).numpy()
+    return features_ND

@@ -23,7 +23,19 @@ import pyarrow.parquet as pq
 from surpass.disk import atomic_write
 from surpass.errors import DataError
 from surpass.ranking import Rank, ranking
-from surpass.rows import METRICS, SCHEMA, Key, LeftOut, Row, Summary, correct_of, key_of, record, score_ids
+from surpass.rows import (
+    GROUPED,
+    METRICS,
+    SCHEMA,
+    Key,
+    LeftOut,
+    Row,
+    Summary,
+    correct_of,
+    key_of,
+    record,
+    score_ids,
+)
 from surpass.stats import PgrAggregate, PgrEstimate, estimate_pgr
 from surpass.stats.comparison import MethodComparison
 
@@ -226,7 +238,9 @@ def _null_to_nan(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table_from_json(records: list[dict[str, Any]]) -> pa.Table:
-    rows = [_null_to_nan({name: record[name] for name in SCHEMA.names}) for record in records]
+    rows = [
+        _null_to_nan({name: record[name] for name in SCHEMA.names}) for record in map(_with_groups, records)
+    ]
     table = pa.Table.from_pylist(rows, SCHEMA)
     empty = [name for name in SCHEMA.names if table[name].null_count]
     if empty:
@@ -234,12 +248,17 @@ def _table_from_json(records: list[dict[str, Any]]) -> pa.Table:
     return table
 
 
+def _with_groups(record: dict[str, Any]) -> dict[str, Any]:
+    """Numbers that results written before there were groups do not have are missing."""
+    return record | {name: None for name in GROUPED if name not in record}
+
+
 def _summary_from_json(record: dict[str, Any]) -> Summary:
     return Summary(
         key=Key(**{field.name: record[field.name] for field in fields(Key)}),
         estimate=PgrEstimate(**_null_to_nan(record["estimate"])),
         seconds=record["seconds"],
-        metrics=_null_to_nan(record["metrics"]),
+        metrics=_null_to_nan(_with_groups(record["metrics"])),
     )
 
 

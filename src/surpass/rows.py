@@ -18,6 +18,9 @@ from surpass.errors import DataError
 from surpass.stats import PgrEstimate, pgr
 
 LABELS = ("soft", "hard")
+GROUPED = ("worst_group", "mean_group")
+"""Accuracy by groups of truth and spurious attribute; undefined where examples have no attribute."""
+
 METRICS = (
     "agreement",
     "agreement_right",
@@ -37,6 +40,7 @@ METRICS = (
     "log_loss",
     "brier",
     "calibration_error",
+    *GROUPED,
 )
 """What a row says beside accuracy (`docs/metrics.md`); NaN where it is undefined."""
 

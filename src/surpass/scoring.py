@@ -18,10 +18,14 @@ import pyarrow.parquet as pq
 from surpass import labels as lb
 from surpass import metrics
 from surpass.artifact import Artifact
+from surpass.errors import DataError
 from surpass.tasks.checkers import same_answer
 
 if TYPE_CHECKING:
     from surpass.stages import Compare, Context, Examples, LabelStage, Score
+
+ATTRIBUTE = "attribute"
+"""Column of inputs with a spurious attribute; groups are those of truth and attribute."""
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -35,12 +39,14 @@ class _Answered(NamedTuple):
         num_candidates: How many each has; None where prompts are completed.
         truth: As labels.
         same: Whether a completion says the same as another.
+        attribute: A spurious attribute of each, where they have one.
     """
 
     ids: list[str]
     num_candidates: list[int] | None
     truth: pa.Table
     same: Callable[[str, str], bool]
+    attribute: pa.ChunkedArray | None
 
     @classmethod
     def of(cls, examples: Examples, context: Context) -> _Answered:
@@ -49,7 +55,11 @@ class _Answered(NamedTuple):
         inputs = lb.read_candidates(artifact.file("inputs.parquet"))
         num_candidates = lb.num_candidates_of(inputs)
         truth = lb.truth_labels(pq.read_table(artifact.file("truth.parquet")), num_candidates)
-        return cls(inputs["id"].to_pylist(), num_candidates, truth, same_answer(examples.task))
+        present = ATTRIBUTE in pq.read_schema(artifact.file("inputs.parquet")).names
+        column = [ATTRIBUTE] if present else []
+        table = pq.read_table(artifact.file("inputs.parquet"), columns=column)
+        attribute = table[ATTRIBUTE] if present else None
+        return cls(inputs["id"].to_pylist(), num_candidates, truth, same_answer(examples.task), attribute)
 
     def labelled(self, labels: LabelStage, context: Context) -> pa.Table:
         """The labels of these examples, in their order."""
@@ -67,12 +77,45 @@ def run_score(stage: Score, context: Context) -> dict[str, Any]:
     else:
         said = _said(stage.examples, lb.rows(labels), _places(answered.truth), correct_N)
     undefined: dict[str, float | None] = dict.fromkeys(("auroc", "log_loss", "brier", "calibration_error"))
+    groups = _groups(stage.examples, answered, correct_N)
     score = {"num_examples": len(answered.ids), "accuracy": float(correct_N.mean())} | undefined | said.score
+    score |= {} if groups is None else {"worst_group": groups.worst, "mean_group": groups.mean}
     (context.out / "score.json").write_text(json.dumps(score, indent=1) + "\n")
     pq.write_table(said.bins, context.out / "calibration.parquet")
     columns = {"id": answered.ids, "prediction": said.columns["prediction"], "correct": correct_N}
     pq.write_table(pa.table(columns | said.columns), context.out / "examples.parquet")
-    return {"score": score}
+    if groups is None:
+        return {"score": score}
+    pq.write_table(_groups_table(groups), context.out / "groups.parquet")
+    empty = [f"truth {truth}, {ATTRIBUTE} {attribute}" for truth, attribute in groups.empty]
+    return {"score": score} | ({"groups_without_examples": empty} if empty else {})
+
+
+def _groups(examples: Examples, answered: _Answered, correct_N: Bools) -> metrics.Groups | None:
+    """Accuracy by truth and attribute, where examples have one."""
+    if answered.attribute is None:
+        return None
+    if answered.attribute.null_count:
+        missing = answered.ids[answered.attribute.is_null().to_pylist().index(True)]
+        raise DataError(f"{missing!r} has no {ATTRIBUTE}; every example of {examples.label} needs one")
+    if answered.num_candidates is None or examples.task.num_classes is None:
+        raise DataError(
+            f"examples of {examples.label} have an {ATTRIBUTE} and no classes that all share, so that there "
+            f"are no groups; take the column {ATTRIBUTE} away"
+        )
+    return metrics.group_accuracy(_places(answered.truth), answered.attribute.to_pylist(), correct_N)
+
+
+def _groups_table(groups: metrics.Groups) -> pa.Table:
+    whole = all(type(value) is int for value in groups.attribute_G)
+    return pa.table(
+        {
+            "truth": pa.array(groups.truth_G, pa.int16()),
+            ATTRIBUTE: pa.array(groups.attribute_G, pa.int16() if whole else pa.string()),
+            "count": pa.array(groups.count_G, pa.int64()),
+            "accuracy": pa.array(groups.accuracy_G, pa.float64()),
+        }
+    )
 
 
 class _Said(NamedTuple):
@@ -169,6 +212,24 @@ def _distances(student: pa.Table, weak: pa.Table, answered: _Answered) -> dict[s
 def _finite(value: float) -> float | None:
     """JSON has no NaN and no infinity."""
     return value if math.isfinite(value) else None
+
+
+class Group(NamedTuple):
+    """The test examples of one truth and attribute, and the share of them that a model gets right."""
+
+    truth: int
+    attribute: int | str
+    num_examples: int
+    accuracy: float
+
+
+def read_groups(artifact: Artifact) -> list[Group]:
+    """The groups of a score by truth, then attribute; none where examples have no attribute."""
+    if "groups.parquet" not in artifact.manifest["files"]:
+        return []
+    table = pq.read_table(artifact.file("groups.parquet"))
+    columns = (table[name].to_pylist() for name in ("truth", ATTRIBUTE, "count", "accuracy"))
+    return [Group(*row) for row in zip(*columns, strict=True)]
 
 
 def read_correct(artifact: Artifact) -> npt.NDArray[np.bool_]:

@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from surpass.errors import ConfigError, NotApplicable
 from surpass.identity import digest_of
+from surpass.lineage import ancestry, learns_truth
 from surpass.methods import Arms, WeakToStrong, find_method, stopped
 from surpass.models.adapters import find_adapter
-from surpass.models.sources import ladder_names, resolve
+from surpass.models.sources import ModelSource, ladder_names, resolve
 from surpass.stages import Compare, Examples, Fit, Label, ModelStage, Score, Stage, Stop
 from surpass.tasks import Task
 from surpass.train.recipe import Recipe
 
 LABEL_KINDS = ("soft", "hard")
+SUPERVISORS = ("fitted", "pretrained")
 Pair = tuple[str, str]
 
 
@@ -64,6 +66,9 @@ class Study:
         recipe: Settings of every fit: weak, student and ceiling alike.
         learning_rates: Models with a peak learning rate of their own, whatever their part: (model, rate).
         adapter: What of a model every fit trains, where its method does not say: a name in `ADAPTERS`.
+        adapters: Models that have another adapter, whatever their part: (model, adapter).
+        supervisor: "fitted" on the truth of its half, or "pretrained": it labels as it is, as in the paper's
+            study of images.
         early_stopping: Whether students stop where they agree best with weak labels of validation
             examples; None for what the paper does with such a task (yes for language, no for chess).
 
@@ -87,11 +92,15 @@ class Study:
     recipe: Recipe = field(default_factory=Recipe)
     learning_rates: tuple[tuple[str, float], ...] = ()
     adapter: str = "full"
+    adapters: tuple[tuple[str, str], ...] = ()
+    supervisor: str = "fitted"
     early_stopping: bool | None = None
 
     def __post_init__(self) -> None:
         if self.labels not in LABEL_KINDS:
             raise ConfigError(f"labels={self.labels!r} must be one of {', '.join(LABEL_KINDS)}")
+        if self.supervisor not in SUPERVISORS:
+            raise ConfigError(f"supervisor={self.supervisor!r} must be one of {', '.join(SUPERVISORS)}")
         for what in ("pairs", "methods", "seeds"):
             values = getattr(self, what)
             if not values:
@@ -112,19 +121,22 @@ class Study:
             raise ConfigError(f"seeds={self.seeds} must be whole numbers from 0")
         for method in self.methods:
             find_method(method)
-        find_adapter(self.adapter)
+        for adapter in (self.adapter, *(adapter for _, adapter in self.adapters)):
+            find_adapter(adapter)
         used = {model for pair in self.pairs for model in pair} | set(self.between)
-        if strange := [model for model, _ in self.learning_rates if model not in used]:
-            raise ConfigError(
-                f"learning_rates name {strange[0]}, which is not in the study; "
-                f"it has {', '.join(sorted(used))}"
-            )
+        for what in ("learning_rates", "adapters"):
+            if strange := [model for model, _ in getattr(self, what) if model not in used]:
+                raise ConfigError(
+                    f"{what} name {strange[0]}, which is not in the study; it has {', '.join(sorted(used))}"
+                )
         called: dict[str, str] = {}
         for weak, strong in self.pairs:
             if weak == strong:
                 raise ConfigError(f"the pair {weak} -> {strong} is one model: name two")
             for model in (weak, strong, *self.between):
                 source = resolve(model)
+                if model == weak and self.supervisor == "pretrained":
+                    _require_labels(source, self.task)
                 if source.family not in self.task.families:
                     raise ConfigError(
                         f"{model} cannot read task {self.task.name}; it takes models of the family "
@@ -143,8 +155,8 @@ class Study:
 
     @property
     def stops_early(self) -> bool:
-        """Whether students stop early, as asked for or as the paper does."""
-        as_usual = bool(getattr(self.task, "stops_early", False))
+        """Whether students stop early, as asked for or as the paper does; with L-BFGS there is nowhere to."""
+        as_usual = bool(getattr(self.task, "stops_early", False)) and self.recipe.optimizer != "lbfgs"
         return as_usual if self.early_stopping is None else self.early_stopping
 
     def setting(self, pair: Pair, seed: int) -> WeakToStrong:
@@ -166,6 +178,8 @@ class Study:
             recipe=self.recipe,
             learning_rates=self.learning_rates,
             adapter=self.adapter,
+            adapters=self.adapters,
+            pretrained_weak=self.supervisor == "pretrained",
             seed=seed,
         )
 
@@ -255,28 +269,6 @@ def rungs_between(weak: str, strong: str) -> tuple[str, ...]:
     return tuple(rungs[rungs.index(weak) + 1 : rungs.index(strong)])
 
 
-def learns_truth(student: Stage, weak_examples: Examples) -> bool:
-    """Whether truth reached the student, directly or through others, that no supervisor has.
-
-    The supervisor may know the truth of its own part. Everything else counts: a part of the
-    student's examples, or examples to choose or score by.
-    """
-    known = [stage.truth_of for stage in ancestry(student).values() if stage.truth_of is not None]
-    return any(not isinstance(of, Examples) or of.part != weak_examples.part for of in known)
-
-
-def ancestry(stage: Stage) -> dict[str, Stage]:
-    """A stage and all that it takes from, directly or through others, by id."""
-    found: dict[str, Stage] = {}
-    ahead = [stage]
-    while ahead:
-        here = ahead.pop()
-        if here.id not in found:
-            found[here.id] = here
-            ahead += here.upstream
-    return found
-
-
 class Sharing(NamedTuple):
     """Fits that the rows would take, each on its own, and how many there are."""
 
@@ -297,3 +289,16 @@ def sharing(rows: list[RowStages]) -> Sharing:
         asked += len(fits)
         distinct |= fits
     return Sharing(asked, len(distinct))
+
+
+def _require_labels(source: ModelSource, task: Task) -> None:
+    """Refuse a model that cannot label examples of a task before it is trained.
+
+    Raises:
+        ConfigError: It has no answers or classes of its own, or others than the task.
+    """
+    if "zero_shot" not in source.skills or source.num_classes not in (None, task.num_classes):
+        raise ConfigError(
+            f"{source.name} cannot label task {task.name} before it is trained, which supervisor=pretrained "
+            "asks for; say supervisor=fitted, or name a model with a classifier of the same classes"
+        )

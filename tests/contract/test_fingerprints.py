@@ -45,6 +45,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "blend": ("train.average", *_FAMILIES),
     "prompt": ("train.language",),
     "adapt": ("train.language",),
+    "retrain": ("train.retrain",),
+    "diversify": ("train.diversify",),
     "label": ("train.label", *_FAMILIES),
     "relabel": ("relabelling",),
     "score": ("scoring",),

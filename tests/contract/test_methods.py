@@ -11,24 +11,29 @@ import pytest
 from surpass import run
 from surpass.errors import ConfigError, NotApplicable
 from surpass.identity import canonical_json
+from surpass.lineage import ancestry, learns_truth
 from surpass.losses import LOSSES
 from surpass.methods import METHODS, Arms, WeakToStrong, describe_method, find_method, method_names
 from surpass.results import Results
 from surpass.stages import TRUTH, Fit, Label, ModelStage, Relabel, Stage, Stop
-from surpass.study import Study, ancestry, learns_truth, sharing
+from surpass.stages.diversify import Diversify
+from surpass.stages.retraining import Retrain
+from surpass.study import Study, sharing
 from surpass.tasks.chess import ChessTask
 from surpass.tasks.planted import PlantedTask
 from surpass.train.recipe import Recipe
 
 ORACLES = {
     *("early_stop_truth", "mix_truth", "mix_truth_errors", "truth_part", "easy_to_hard"),
-    *("probe_truth", "saliency", "simulatable", "few_shot_truth"),
+    *("probe_truth", "saliency", "simulatable", "few_shot_truth", "fit_truth", "dfr", "divdis_truth"),
     *(f"simulate_{by}" for by in ("random", "longest", "shortest", "unconfident", "confident")),
     *(f"noise_{kind}" for kind in ("class", "instance")),
 }
 """Methods that say that they use the truth."""
 
-WITHOUT_WEAK_LABELS = {"zero_shot", "easy_to_hard", "probe_truth", "truth_part", "few_shot_truth"}
+WITHOUT_WEAK_LABELS = {
+    *("zero_shot", "easy_to_hard", "probe_truth", "truth_part", "few_shot_truth", "fit_truth")
+}
 """Methods for which the supervisor labels nothing that the student learns."""
 
 CHESS, PLANTED = "chess", "planted"
@@ -37,6 +42,7 @@ LEFT_OUT = {
         *("knn_filter", "knn_relabel", "logistic_filter", "logistic_relabel", "topological_filter"),
         *("confident_learning", "noise_class", "imitation", "imitation_confidence"),
         *("few_shot_weak", "few_shot_truth", "generative"),
+        *("dfr", "dfr_weak", "divdis", "divdis_truth"),
     },
     PLANTED: {"zero_shot", "few_shot_weak", "few_shot_truth", "generative"},
 }
@@ -72,9 +78,11 @@ def student_of(method: str, w2s: WeakToStrong) -> Any:
     return student.student if isinstance(student, Arms) else student
 
 
-def last_fit(student: ModelStage) -> Fit:
-    if isinstance(student, Fit):
+def last_fit(student: ModelStage) -> Fit | Diversify:
+    if isinstance(student, Fit | Diversify):
         return student
+    if isinstance(student, Retrain):
+        return student.features.source
     return student.fit if isinstance(student, Stop) else student.fits[0]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from reference import losses, rules, rules_errors, rules_probes
+from reference import losses, probing, rules, rules_errors, rules_probes
 from reference.laboratory import (
     HEAD,
     LOW_RANK,
@@ -41,7 +41,8 @@ from reference.laboratory import (
     weak_labels,
 )
 from reference.rules import Plain, Result, likeliest
-from reference.training import averaged
+from reference.training import averaged, rate
+from surpass.train.diversify import initial_heads
 
 MEMBER, SECOND, EPOCH = 2_000_003, 1_000_003, 10_007
 """What is added to the seed: for another supervisor, the second student, and each epoch on its own."""
@@ -325,6 +326,94 @@ def saliency(lab: Lab) -> np.ndarray:
     return tested(lab, student(lab, right(lab.student), start=tuned, trained=HEAD))
 
 
+def fit_truth(lab: Lab) -> np.ndarray:
+    return learned_by_student(lab, right(lab.student))
+
+
+# Heads on frozen states
+
+
+def retrained(lab: Lab, labels: Labels) -> np.ndarray:
+    """The naive student with another last layer; the task has no attribute, so that groups are classes."""
+    model, part = student(lab, weak_labels(lab)), lab.validation
+    chosen = [likeliest(labels[example][0]) for example in part.ids]
+    states = below_the_head(model, inputs_of(model, part.seen))
+    # Groups are numbered in the order of their names.
+    weights, bias = probing.retrained(part.ids, states, chosen, chosen, lab.seed)
+    head = {"head.weight": np.stack([-weights, weights]) / 2, "head.bias": np.array([-bias, bias]) / 2}
+    return tested(lab, model | head)
+
+
+def dfr(lab: Lab) -> np.ndarray:
+    return retrained(lab, right(lab.validation))
+
+
+def dfr_weak(lab: Lab) -> np.ndarray:
+    return retrained(lab, weak_labels(lab, lab.validation))
+
+
+def divdis(
+    lab: Lab,
+    *,
+    judge: Labels | None = None,
+    heads: int = 2,
+    mutual: float = 10.0,
+    prior: float = 10.0,
+    queries: int = 64,
+) -> np.ndarray:
+    """Linear heads by AdamW, with slopes by hand."""
+    learned, own, others = weak_labels(lab), as_pretrained(lab).seen, lab.validation.seen
+    judge = judge or weak_labels(lab, lab.validation)
+    wanted = np.array([learned[example][0] for example in lab.student.ids])
+    begun = initial_heads(heads, 2, (own.shape[1],), lab.seed)
+    values = [tensor.double().numpy().copy() for tensor in begun]
+    first, second = ([np.zeros_like(value) for value in values] for _ in range(2))
+    per_epoch, size = -(-len(own) // lab.recipe.batch_size), min(lab.recipe.batch_size, len(others))
+    per_pass = len(others) // size
+
+    def logits(states: np.ndarray) -> np.ndarray:
+        return np.stack([states @ weight.T + bias for weight, bias in zip(*values, strict=True)])
+
+    for step in range(lab.recipe.epochs * per_epoch):
+        epoch, place = divmod(step, per_epoch)
+        order = np.random.default_rng((lab.seed, epoch)).permutation(len(own))
+        rows = order[place * lab.recipe.batch_size : (place + 1) * lab.recipe.batch_size]
+        number, place = divmod(step, per_pass)
+        order = np.random.default_rng((lab.seed, 2**32 + 2, number)).permutation(len(others))
+        seen = order[place * size : (place + 1) * size]
+        by_own, by_others = probing.slopes(
+            logits(own[rows]),
+            wanted[rows],
+            logits(others[seen]),
+            wanted.mean(axis=0),
+            mutual=mutual,
+            weight_of_prior=prior,
+        )
+        slopes = [
+            np.stack([a.T @ own[rows] + b.T @ others[seen] for a, b in zip(by_own, by_others, strict=True)]),
+            by_own.sum(axis=1) + by_others.sum(axis=1),
+        ]
+        speed = rate(lab.recipe, step, lab.recipe.epochs * per_epoch)
+        for at, slope in enumerate(slopes):
+            first[at] = 0.9 * first[at] + 0.1 * slope
+            second[at] = 0.999 * second[at] + 0.001 * slope**2
+            spread = np.sqrt(second[at] / (1 - 0.999 ** (step + 1))) + 1e-8
+            values[at] = values[at] * (1 - speed * lab.recipe.weight_decay)
+            values[at] = values[at] - speed * first[at] / (1 - 0.9 ** (step + 1)) / spread
+    said = probing.softmax(logits(others))
+    pairs = [(i, j) for j in range(heads) for i in range(j)]
+    apart = np.mean([np.abs(said[i] - said[j]).sum(axis=1) for i, j in pairs], axis=0)
+    disputed = sorted(range(len(others)), key=lambda row: -apart[row])[:queries]
+    answers = {row: likeliest(judge[lab.validation.ids[row]][0]) for row in disputed}
+    hits = [sum(likeliest(head[row].tolist()) == answer for row, answer in answers.items()) for head in said]
+    kept = hits.index(max(hits))
+    return probing.softmax(logits(lab.test.seen))[kept]
+
+
+def divdis_truth(lab: Lab, **settings: Any) -> np.ndarray:
+    return divdis(lab, judge=right(lab.validation), **settings)
+
+
 def with_errors(lab: Lab, rule: Callable[..., Result], *more: Labels, **settings: Any) -> np.ndarray:
     tables = right(lab.student), weak_labels(lab), *more
     return learned_by_student(lab, ruled(rule, *tables, part=lab.student, seed=lab.seed, **settings))
@@ -354,7 +443,8 @@ TWINS: dict[str, Callable[..., np.ndarray]] = {
         *(top_confident, topological_filter, confident_learning, small_loss_filter),
         *(calibrated_weight, overlap_density, em_posterior),
         *(ensemble, bayesian, adaboost, co_supervised),
-        *(mix_truth, truth_part, easy_to_hard, probe_truth, saliency, simulatable),
+        *(mix_truth, truth_part, easy_to_hard, probe_truth, saliency, fit_truth, simulatable),
+        *(dfr, dfr_weak, divdis, divdis_truth),
     )
 } | {
     "imitation_confidence": partial(imitation, loss="confidence"),

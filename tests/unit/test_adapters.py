@@ -240,6 +240,11 @@ def test_of_a_chess_policy():
         ("lora(alpha=-1.0)", r"lora\(alpha=-1\.0\): alpha must"),
         ("lora(alpha=1e999)", r"lora\(alpha=inf\): alpha must"),
         ("lora(alpha=nan)", r"lora\(alpha='nan'\): alpha must"),
+        ("frozen(hidden=-1)", r"frozen\(hidden=-1\): hidden must be a whole number of at least 0"),
+        ("frozen(hidden=2.0)", r"frozen\(hidden=2\.0\): hidden must"),
+        ("frozen(hidden=True)", r"frozen\(hidden=True\): hidden must"),
+        ("frozen(hidden=many)", r"frozen\(hidden='many'\): hidden must"),
+        ("frozen(rank=2)", "adapter frozen has no setting 'rank'; it has hidden"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_loaded(text, message):
@@ -250,6 +255,43 @@ def test_bad_settings_are_refused_before_anything_is_loaded(text, message):
 def test_bad_settings_given_directly():
     with pytest.raises(ConfigError, match=r"lora\(rank=0\)"):
         ADAPTERS["lora"](Small(), rank=0)
+
+
+class TestHidden:
+    """A head of two layers in place of the model's own."""
+
+    def test_it_is_what_is_trained(self, images):
+        model = Small()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        find_adapter("frozen(hidden=7)")(model)
+        assert learnt(model) == {"head.0.weight", "head.0.bias", "head.2.weight", "head.2.bias"}
+        assert [tuple(value.shape) for value in model.head.parameters()] == [(7, 4), (7,), (2, 7), (2,)]
+        assert model.head[2].bias.eq(0).all()
+        assert model(images).shape == (6, 2)
+        state = model.state_dict()
+        for name in before.keys() & state.keys():
+            assert torch.equal(state[name], before[name])
+
+    def test_nothing_hidden_is_the_plain_head(self):
+        one, other = Small(), Small()
+        find_adapter("frozen(hidden=0)")(one)
+        find_adapter("frozen")(other)
+        assert learnt(one) == learnt(other) == {"head.weight", "head.bias"}
+
+    def test_a_second_time_changes_nothing(self):
+        """As where a head that has been trained is loaded again."""
+        model = Small()
+        find_adapter("frozen(hidden=3)")(model)
+        head = model.head
+        find_adapter("frozen(hidden=3)")(model)
+        assert model.head is head
+
+    def test_a_head_that_is_no_linear_layer(self):
+        model = MoveChoice.load(resolve("ladder:chess-1"))
+        with pytest.raises(
+            ConfigError, match=r"frozen\(hidden=3\): the head of this model is no linear layer"
+        ):
+            find_adapter("frozen(hidden=3)")(model)
 
 
 def test_a_model_without_a_head_has_nothing_to_train_but_low_rank_changes():

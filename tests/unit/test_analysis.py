@@ -138,6 +138,9 @@ class TestPrinted:
             "curves": 4,
             "worth": 6,
             "visible": 2,
+            "groups": 0,
+            "layers": 0,
+            "saliency": 0,
         }
 
     def test_for_people(self, finished, capsys):

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
@@ -22,6 +21,7 @@ from surpass.train.recipe import Recipe
 
 PLANTED = PlantedTask(num_classes=3, num_features=6)
 RECIPE = Recipe(epochs=1, batch_size=8, learning_rate=1e-3)
+FIRST_SHARD = "states-00000.safetensors"
 
 
 @pytest.fixture
@@ -152,11 +152,13 @@ class TestFeatures:
         bench.run(stage.examples)
         folder = bench.run(stage, micro_batch=micro_batch).path
         inputs = table_of(bench.find(stage.examples), "inputs")
-        assert pq.read_table(folder / "ids.parquet")["id"].to_pylist() == inputs["id"].to_pylist()
-        features_ND = load_file(folder / "features.safetensors")["features"]
+        assert {path.name for path in folder.iterdir()} == {"index.parquet", FIRST_SHARD}
+        assert table_of(bench.find(stage), "index").to_pydict() == {"id": inputs["id"].to_pylist()}
+        assert load_file(folder / FIRST_SHARD).keys() == {"0"}
+        features_ND = load_file(folder / FIRST_SHARD)["0"]
         assert features_ND.shape == (20, width)
         assert features_ND.dtype == np.float32
-        assert bench.said == {"num_examples": 20, "num_features": width}
+        assert bench.said == {"num_examples": 20, "num_features": width, "read_outs": [[None, None]]}
         if model == "linear:2":
             np.testing.assert_array_equal(features_ND, np.array(inputs["features"].to_pylist())[:, :2])
 
@@ -164,14 +166,14 @@ class TestFeatures:
         examples = drawn(PLANTED, 20)
         fit = Fit(model="mlp:6x5", examples=examples, labels=TRUTH, recipe=RECIPE, seed=0)
         fitted, before = (
-            load_file(bench.run_all(Features(source=source, examples=examples)).path / "features.safetensors")
+            load_file(bench.run_all(Features(source=source, examples=examples)).path / FIRST_SHARD)["0"]
             for source in (fit, "mlp:6x5")
         )
-        assert not np.allclose(fitted["features"], before["features"])
+        assert not np.allclose(fitted, before)
         state = load_file(bench.folder(fit) / "model.safetensors")
         inputs_ND = np.array(table_of(bench.find(examples), "inputs")["features"].to_pylist())
         expected = np.maximum(inputs_ND @ state["body.weight"].T + state["body.bias"], 0)
-        np.testing.assert_allclose(fitted["features"], expected, atol=1e-5)
+        np.testing.assert_allclose(fitted, expected, atol=1e-5)
 
     def test_on_other_examples(self):
         stage = Features(source="linear:2", examples=EXAMPLES)

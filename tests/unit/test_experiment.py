@@ -13,7 +13,7 @@ from surpass.engine.progress import Silent
 from surpass.errors import NotApplicable, StoreError
 from surpass.experiment import gather, run
 from surpass.methods import METHODS, WeakToStrong
-from surpass.rows import METRICS, LeftOut
+from surpass.rows import GROUPED, METRICS, LeftOut
 from surpass.stages import Compare, Score, Stage
 from surpass.store import Store
 from surpass.study import RowStages, Study
@@ -22,6 +22,7 @@ NUM_TEST = 40
 RIGHT = {"weak": 10, "student": 18, "ceiling": 30}
 COMPARED = {name: (place + 1) / 32 for place, name in enumerate(METRICS[:14])}
 SCORED = {"auroc": 0.875, "log_loss": 0.5, "brier": 0.25, "calibration_error": 0.125}
+SCORED |= {"worst_group": 0.625, "mean_group": 0.75}
 """What is said of every student, with a number of its own for each metric."""
 
 
@@ -119,6 +120,7 @@ def test_what_is_undefined_or_unsaid_is_nan(study, store):
         "auroc",
         "log_loss",
         "calibration_error",
+        *GROUPED,
     }
     assert row["brier"] == 0.25
 

@@ -243,7 +243,7 @@ class TestSettings:
 
     def test_other_families_have_none(self, tmp_path):
         shutil.copy(LADDER / "chess-1.safetensors", tmp_path / "mine.safetensors")
-        with pytest.raises(ConfigError, match="only language models have settings; name it dir:"):
+        with pytest.raises(ConfigError, match="only models of texts and images have settings; name it dir:"):
             resolve(f"dir:{tmp_path}/mine.safetensors(tokens=3)")
 
 

@@ -11,11 +11,12 @@ import pytest
 import surpass
 from reference.completions import LIMIT, save_writer, write_copying
 from surpass.errors import NotApplicable
+from surpass.lineage import ancestry, learns_truth
 from surpass.losses import LOSSES
 from surpass.methods import METHODS, Arms, find_method, method_names
 from surpass.stages import Fit, Label, ModelStage, Score, Stage
 from surpass.store import Store
-from surpass.study import Study, ancestry, learns_truth
+from surpass.study import Study
 from surpass.tasks.chess_text import ChessTextTask
 from surpass.tasks.generation import GenerationTask
 from surpass.train.recipe import Recipe

@@ -32,7 +32,7 @@ def graph(targets: list[Stage], done: Collection[Stage] = ()) -> Graph:
 
 
 def test_nothing():
-    assert graph([]) == ([], [], {})
+    assert graph([]) == ([], [], {}, {})
 
 
 def test_a_diamond_is_four_stages_each_behind_what_it_takes_from():

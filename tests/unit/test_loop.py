@@ -15,7 +15,7 @@ from reference.training import LinearChoice, averaged, problem, train_on_labels
 from surpass.errors import ConfigError, Stopped
 from surpass.losses import LOSSES, Target, per_example
 from surpass.train import loop
-from surpass.train.loop import Labels, Running, batches, embed, fit, label, padded_probs, snapshot_steps
+from surpass.train.loop import Labels, Running, batches, fit, label, padded_probs, snapshot_steps
 from surpass.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=4, learning_rate=0.05)
@@ -454,29 +454,6 @@ class TestLabel:
         assert all(a < b for a, b in pairwise(shares))
         assert model.weight.grad is None
         assert not model.training
-
-
-class Features(LinearChoice):
-    """Its state below the head: the sum of the features of an example's candidates."""
-
-    def embed(self, examples: Any, rows: np.ndarray) -> Tensor:
-        self.calls.append(len(rows))
-        return torch.stack([torch.from_numpy(examples[row].sum(0)) * self.weight.sign() for row in rows])
-
-
-@pytest.mark.parametrize("micro_batch", [None, 1, 2, 4, 5])
-@pytest.mark.parametrize("num_examples", SIZES)
-def test_embed_gives_every_example_in_order(monkeypatch, num_examples, micro_batch):
-    monkeypatch.setattr(loop, "LABEL_BATCH", 4)
-    model, (examples, _) = Features(), problem(num_examples)
-    shares: list[float] = []
-    features_ND = embed(model, examples, num_examples, micro_batch=micro_batch, report=shares.append)
-    expected = [candidates.sum(0) * np.sign(np.linspace(-1, 1, 4)) for candidates in examples]
-    np.testing.assert_array_equal(features_ND, expected)
-    assert not features_ND.requires_grad
-    assert max(model.calls) == min(num_examples, 4, micro_batch or 4)
-    assert shares[-1] == 1
-    assert not model.training
 
 
 def test_files_of_a_checkpoint_are_one(tmp_path: Path):

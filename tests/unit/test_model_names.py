@@ -33,7 +33,10 @@ def test_parts(name, parts):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("hub:o/n(token=3)", r"model hub:o/n\(token=3\) has no setting 'token'; it has tokens and weights"),
+        (
+            "hub:o/n(token=3)",
+            r"hub:o/n\(token=3\) has no setting 'token'; it has tokens, weights, layer, pooling and pixels",
+        ),
         ("hub:o/n(tokens=0)", "tokens is 0; name a whole number from 1"),
         ("hub:o/n(tokens=True)", "tokens is True; name a whole number from 1"),
         ("hub:o/n(tokens=2.0)", "tokens is 2.0; name a whole number from 1"),

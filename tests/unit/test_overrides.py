@@ -235,7 +235,7 @@ class TestSettingsOfTheTask:
             ("num_classes=few", "num_classes=few is no whole number"),
             ("num_classes=1", "num_classes=1 must be a whole number from 2 to 100"),
             ("separation=far", "separation=far is no number"),
-            ("seperation=3", "no setting 'seperation'; did you mean separation?"),
+            ("seperation=3", "no setting 'seperation'; did you mean separation or supervisor?"),
             ("max_puzzles=2", "no setting 'max_puzzles'; "),
             ("split_seed=2", "no setting 'split_seed'; did you mean "),
         ],
@@ -249,7 +249,7 @@ class TestSettingsOfTheTask:
     def test_every_setting_is_named(self):
         with pytest.raises(ConfigError) as caught:
             override(STUDY, ["zzz=3"])
-        assert str(caught.value).endswith(", weight_decay, puzzles, max_puzzles, split_seed")
+        assert str(caught.value).endswith(", weight_decay, optimizer, puzzles, max_puzzles, split_seed")
 
     def test_of_another_task(self):
         study = Study(name="toy", task=ToyTask(), pairs=((ONE, TWO),))

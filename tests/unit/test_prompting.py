@@ -20,13 +20,14 @@ from reference.language import inputs_of, next_token_loss, pairs_of, save_tiny, 
 from surpass.engine.inline import run
 from surpass.errors import ConfigError, NotApplicable, Stopped
 from surpass.labels import completion_table, label_table, rows
+from surpass.lineage import learns_truth
 from surpass.methods import METHODS, Arms, find_method
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
 from surpass.stages import TRUTH, Adapt, Examples, Fit, Hint, Label, Prompt, Stop
 from surpass.stages.base import Context
 from surpass.store import Store
-from surpass.study import Study, learns_truth
+from surpass.study import Study
 from surpass.tasks.chess import ChessTask
 from surpass.tasks.text import TextTask
 from surpass.train.language import pick_shots, run_adapt, run_prompt

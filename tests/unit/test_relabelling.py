@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from safetensors.numpy import load_file
 
 from reference.bench import Bench, table_of
 from surpass.errors import ConfigError, DataError
@@ -84,8 +83,9 @@ class TestAlignment:
             assert [row[0] for row in rows(table)] == pytest.approx([k / 12 for k in number_of(table)])
         inputs = table_of(bench.find(EXAMPLES), "inputs")
         assert seen.inputs.equals(inputs.take(number_of(seen.labels[0])))
-        features_ND = load_file(bench.folder(STATES) / "features.safetensors")["features"]
-        np.testing.assert_array_equal(seen.features_ND, features_ND[number_of(seen.labels[0])])
+        columns = table_of(bench.find(EXAMPLES), "inputs")["features"].to_pylist()
+        expected_ND = np.array(columns, np.float32)[number_of(seen.labels[0])]
+        np.testing.assert_array_equal(seen.features_ND, expected_ND)
         assert seen.features_ND.dtype == np.float32
         assert [ids_of(table) for table in seen.reference] == [[f"weak-0-{k}" for k in range(5)]] * 2
         assert seen.num_classes == 3
@@ -150,11 +150,14 @@ class TestErrors:
         with pytest.raises(DataError, match="labels have doubled ids: "):
             bench.run(Relabel(labels=(ONE, TWO), rule="spy"))
 
-    @pytest.mark.parametrize("what", ["inputs", "features"])
-    def test_inputs_and_features_of_other_examples(self, bench, given, what):
+    @pytest.mark.parametrize(
+        ("what", "message"),
+        [("inputs", "inputs lack 'stranger'; use those of all"), ("features", "no states of 'stranger'")],
+    )
+    def test_inputs_and_features_of_other_examples(self, bench, given, what, message):
         bench.put(ONE, label_table(["stranger"], [np.ones(3, np.float32) / 3]))
         asked = {"inputs": {"examples": EXAMPLES}, "features": {"features": STATES}}[what]
-        with pytest.raises(DataError, match=f"{what} lack 'stranger'; use those of all examples"):
+        with pytest.raises(DataError, match=message):
             bench.run(Relabel(labels=(ONE,), rule="spy", **asked))
 
     def test_reference_tables_of_different_examples(self, bench, given):

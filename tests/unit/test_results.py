@@ -15,7 +15,7 @@ import pytest
 from reference.results import UNDEFINED, counted, metrics_of, results, study
 from surpass.errors import DataError, StoreError
 from surpass.results import JSON_VERSION, Results
-from surpass.rows import METRICS, SCHEMA, Key, LeftOut
+from surpass.rows import GROUPED, METRICS, SCHEMA, Key, LeftOut
 from surpass.stats import estimate_pgr
 
 LEFT_OUT = (LeftOut("a", "b", "knn_filter", "it needs classes"), LeftOut("a", "b", "generative", "no text"))
@@ -290,3 +290,16 @@ def test_what_is_no_json_document_is_refused(tmp_path: Path, content: str) -> No
 def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.json"):
         Results.from_json(tmp_path / "none.json")
+
+
+def test_results_written_before_there_were_groups(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    results().to_json(path)
+    document = json.loads(path.read_text())
+    for record in (*document["rows"], *(summary["metrics"] for summary in document["summaries"])):
+        for name in GROUPED:
+            del record[name]
+    path.write_text(json.dumps(document))
+    read = Results.from_json(path)
+    assert all(math.isnan(row[name]) for row in read.rows() for name in GROUPED)
+    assert all(math.isnan(summary.metrics[name]) for summary in read.summary() for name in GROUPED)

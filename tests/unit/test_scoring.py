@@ -14,8 +14,8 @@ from reference.studies import ToyTask, some_examples
 from surpass.artifact import Artifact
 from surpass.errors import DataError
 from surpass.labels import label_table
-from surpass.rows import METRICS
-from surpass.scoring import read_correct
+from surpass.rows import GROUPED, METRICS
+from surpass.scoring import Group, read_correct, read_groups
 from surpass.stages import Compare, Context, Label, Score, Stage, Truth
 
 IDS = ["a", "b", "c", "d"]
@@ -187,7 +187,9 @@ class TestCompare:
         assert found["capa"] == pytest.approx((observed - expected) / (1 - expected))
 
     def test_is_what_rows_say_beside_the_score(self, folder):
-        assert set(compare(folder)) | set(score(folder)) == {*METRICS, "num_examples", "accuracy"}
+        assert set(compare(folder)) | set(score(folder)) == {*METRICS, "num_examples", "accuracy"} - set(
+            GROUPED
+        )
 
     def test_equals_the_slow_twins(self, folder):
         rng = np.random.default_rng(0)
@@ -252,6 +254,68 @@ class TestCompare:
         with pytest.raises(DataError, match="no labels for 'd'"):
             compare(folder)
         assert list((folder / "out").iterdir()) == []
+
+
+class TestGroups:
+    """Examples with a spurious attribute are scored by group, too."""
+
+    EXAMPLES = some_examples(part="test", task=ToyTask(num_classes=2))
+    STAGE = Score(labels=Label(source="linear:1", examples=EXAMPLES), examples=EXAMPLES)
+    IDS = tuple("abcdef")
+    TRUTH = (0, 0, 0, 1, 1, 1)
+    RIGHT = (True, True, False, True, False, False)
+
+    def write(self, folder: Path, attribute: pa.Array) -> None:
+        ids = list(self.IDS)
+        write_examples(folder, ids, [2] * 6, list(self.TRUTH))
+        inputs = pq.read_table(folder / "examples" / "inputs.parquet").append_column("attribute", attribute)
+        pq.write_table(inputs, folder / "examples" / "inputs.parquet")
+        sure = ([0.75, 0.25], [0.25, 0.75])
+        said = [
+            sure[truth if right else 1 - truth] for truth, right in zip(self.TRUTH, self.RIGHT, strict=True)
+        ]
+        write_labels(folder, ids, said)
+
+    def test_by_hand(self, folder):
+        self.write(folder, pa.array(["sea", "sea", "land", "land", "land", "sea"]))
+        found = score(folder, self.STAGE)
+        # Of truth 0: one on land, wrong; two at sea, right. Of truth 1: half on land; one at sea, wrong.
+        assert (found["worst_group"], found["mean_group"]) == (0.0, (0 + 1 + 0.5 + 0) / 4)
+        assert read_groups(artifact(folder / "out")) == [
+            Group(0, "land", 1, 0.0),
+            Group(0, "sea", 2, 1.0),
+            Group(1, "land", 2, 0.5),
+            Group(1, "sea", 1, 0.0),
+        ]
+        table = pq.read_table(folder / "out" / "groups.parquet")
+        kinds = dict(zip(table.schema.names, map(str, table.schema.types), strict=True))
+        assert kinds == {"truth": "int16", "attribute": "string", "count": "int64", "accuracy": "double"}
+
+    def test_numbers_and_a_group_without_examples(self, folder):
+        self.write(folder, pa.array([5, 5, 5, -1, -1, 5], pa.int16()))
+        said = self.STAGE.run(context(folder))
+        assert said["groups_without_examples"] == ["truth 0, attribute -1"]
+        assert said["score"]["worst_group"] == 0.0
+        table = pq.read_table(folder / "out" / "groups.parquet")
+        assert table.schema.field("attribute").type == pa.int16()
+        assert table["accuracy"].to_pylist() == pytest.approx([2 / 3, 0.5, 0])
+        assert said["score"]["mean_group"] == pytest.approx((2 / 3 + 0.5) / 3)
+
+    def test_without_the_column_nothing_is_said(self, folder):
+        score(folder)
+        assert "groups.parquet" not in {path.name for path in (folder / "out").iterdir()}
+        assert read_groups(artifact(folder / "out")) == []
+
+    def test_a_missing_attribute(self, folder):
+        self.write(folder, pa.array(["sea", "sea", None, "land", "land", "sea"]))
+        with pytest.raises(DataError, match="'c' has no attribute; every example of toy-test-10-s0 needs"):
+            score(folder, self.STAGE)
+        assert list((folder / "out").iterdir()) == []
+
+    def test_candidates_that_differ_make_no_groups(self, folder):
+        self.write(folder, pa.array([0] * 6, pa.int16()))
+        with pytest.raises(DataError, match="no classes that all share"):
+            score(folder)
 
 
 def test_hard_labels_that_are_wrong_have_no_log_loss(folder):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 
 from reference.studies import ToyTask, some_examples, write_model
 from surpass import rules
@@ -21,6 +24,7 @@ from surpass.stages import (
     Blend,
     Compare,
     Context,
+    Diversify,
     Examples,
     Features,
     Fit,
@@ -30,11 +34,13 @@ from surpass.stages import (
     ModelStage,
     Prompt,
     Relabel,
+    Retrain,
     Score,
     Stage,
     Stop,
     Truth,
 )
+from surpass.stages.features import one_pass
 from surpass.tasks import ExampleTables
 from surpass.tasks.chess import ChessTask
 from surpass.tasks.planted import PlantedTask
@@ -57,6 +63,8 @@ class Chain:
     blend: Blend
     adapt: Adapt
     prompt: Prompt
+    retrain: Retrain
+    diversify: Diversify
     score: Score
     compare: Compare
 
@@ -68,6 +76,7 @@ def chain(model: str, *, examples: dict[str, Any] | None = None, fit: dict[str, 
     )
     labels = Label(source=learned, examples=first)
     hard = Relabel(labels=(labels,), rule="harden")
+    states = Features(source=learned, examples=first)
     return Chain(
         examples=first,
         truth=Truth(examples=first),
@@ -80,6 +89,10 @@ def chain(model: str, *, examples: dict[str, Any] | None = None, fit: dict[str, 
         blend=Blend(model=model, examples=first, fits=(learned,), weights=(0.5, 0.5)),
         adapt=Adapt(model=model, examples=first, seed=0),
         prompt=Prompt(model=model, examples=first, labels=TRUTH, seed=0),
+        retrain=Retrain(features=states, labels=TRUTH, seed=0),
+        diversify=Diversify(
+            features=states, labels=labels, target=states, judge=TRUTH, recipe=Recipe(), seed=0
+        ),
         score=Score(labels=hard, examples=first),
         compare=Compare(student=hard, weak=labels, examples=first),
     )
@@ -96,9 +109,23 @@ def stages(model: str) -> Chain:
 
 
 @pytest.fixture
-def changes(tmp_path: Path, stages: Chain) -> dict[type[Stage], dict[str, Any]]:
+def encoder(tmp_path: Path) -> str:
+    """A folder that is an encoder by its configuration, and a causal model beside it; neither can be run."""
+    for name, kind in (("encoder", "BertModel"), ("causal", "LlamaForCausalLM")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"architectures": [kind]}))
+        (folder / "tokenizer.json").write_text("{}")
+        save_file({"weight": np.ones((2, 2), np.float32)}, folder / "model.safetensors")
+    return f"dir:{tmp_path / 'encoder'}"
+
+
+@pytest.fixture
+def changes(tmp_path: Path, stages: Chain, encoder: str) -> dict[type[Stage], dict[str, Any]]:
     """For every field of every kind of stage, another value than in `stages`."""
     two = write_model(tmp_path, "two")
+    named = (encoder, f"{encoder}(layer=1)")
+    places = one_pass([Features(source=name, examples=stages.examples) for name in named]).read_outs
     examples = replace(stages.examples, size=11)
     label = replace(stages.label, examples=examples)
     return {
@@ -111,7 +138,13 @@ def changes(tmp_path: Path, stages: Chain) -> dict[type[Stage], dict[str, Any]]:
             "skip": 10,
         },
         Hint: {"examples": examples, "labels": label},
-        Features: {"source": two, "examples": examples},
+        Features: {
+            "source": two,
+            "examples": examples,
+            "also": (examples,),
+            "read_outs": places,
+            "precision": "float16",
+        },
         Truth: {"examples": examples},
         Fit: {
             "model": two,
@@ -133,6 +166,24 @@ def changes(tmp_path: Path, stages: Chain) -> dict[type[Stage], dict[str, Any]]:
         Blend: {"model": two, "examples": examples, "fits": (stages.stop,), "weights": (0.25, 0.75)},
         Adapt: {"model": two, "examples": examples, "recipe": Recipe(epochs=2), "seed": 1},
         Prompt: {"model": two, "examples": examples, "labels": label, "num_shots": 4, "seed": 1},
+        Retrain: {
+            "features": replace(stages.features, examples=examples),
+            "labels": label,
+            "num_subsets": 3,
+            "seed": 1,
+        },
+        Diversify: {
+            "features": replace(stages.features, examples=examples),
+            "target": replace(stages.features, examples=examples),
+            "labels": label,
+            "judge": label,
+            "recipe": Recipe(epochs=2),
+            "num_heads": 3,
+            "mutual": 1.0,
+            "prior": 1.0,
+            "queries": 3,
+            "seed": 1,
+        },
         Label: {"source": two, "examples": examples},
         Relabel: {
             "labels": (label,),
@@ -153,7 +204,7 @@ def of_kind(stages: Chain, kind: type[Stage]) -> Stage:
     )
 
 
-def late(kind: type[Stage]) -> dict[str, Any]:
+def late(kind: type) -> dict[str, Any]:
     """The fields whose default keeps what a stage was before it had them, with that default."""
     return {
         field.name: field.default
@@ -172,7 +223,7 @@ class TestId:
 
     def test_every_stage_has_its_own(self, stages):
         assert {type(getattr(stages, field.name)) for field in fields(stages)} == set(STAGES.values())
-        assert len({of_kind(stages, kind).id for kind in STAGES.values()}) == len(STAGES) == 13
+        assert len({of_kind(stages, kind).id for kind in STAGES.values()}) == len(STAGES) == 15
 
     def test_every_field_counts(self, stages, changes):
         assert changes.keys() == set(STAGES.values())
@@ -182,7 +233,7 @@ class TestId:
             ids = {replace(stage, **{name: value}).id for name, value in others.items()}
             assert len(ids | {stage.id}) == 1 + len(others), kind
 
-    @pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
+    @pytest.mark.parametrize("field", sorted({field.name for field in fields(Recipe)} - {"optimizer"}))
     @pytest.mark.parametrize("kind", ["fit", "adapt"])
     def test_every_setting_of_a_recipe_counts(self, stages, kind, field):
         stage = getattr(stages, kind)
@@ -261,9 +312,11 @@ class TestFieldsAddedLater:
         assert {kind: late(STAGES[kind]) for kind in STAGES if late(STAGES[kind])} == {
             "examples": {"skip": 0},
             "fit": {"start": None, "adapter": "full", "ema": 0.0},
+            "features": {"also": (), "read_outs": (), "precision": "float32"},
         }
+        assert late(Recipe) == {"optimizer": "adamw"}
 
-    @pytest.mark.parametrize("kind", [Examples, Fit])
+    @pytest.mark.parametrize("kind", [Examples, Fit, Features])
     def test_naming_the_default_changes_no_id(self, stages, kind):
         plain = of_kind(stages, kind)
         for name, default in late(kind).items():
@@ -299,6 +352,7 @@ class TestFieldsAddedLater:
         }
         fit = Fit(model="linear:4", examples=examples, labels=TRUTH, recipe=Recipe(), seed=5)
         recipe = {field.name: getattr(Recipe(), field.name) for field in fields(Recipe)}
+        del recipe["optimizer"]
         assert fit.identity == {
             "stage": "fit",
             "version": Fit.version,
@@ -415,7 +469,7 @@ class TestUpstream:
 class TestWhoseTruth:
     def test_of_each_kind(self, stages):
         given = {field.name for field in fields(stages) if getattr(stages, field.name).truth_of is not None}
-        assert given == {"truth", "fit", "stop", "prompt"}
+        assert given == {"truth", "fit", "stop", "prompt", "retrain", "diversify"}
         for name in given:
             assert getattr(stages, name).truth_of is stages.examples
 
@@ -470,6 +524,165 @@ class TestOnOtherExamples:
             assert source.sees(others) is others
 
 
+class TestHeadsOnStates:
+    """A head on a body that stays as it is takes from the states, and trains with others."""
+
+    @pytest.fixture
+    def fit(self, stages: Chain, encoder: str) -> Fit:
+        return replace(stages.fit, model=encoder, adapter="frozen")
+
+    def test_it_takes_from_the_states_of_what_it_sees(self, stages, fit):
+        features = Features(source=fit.model, examples=stages.examples)
+        assert (fit.features_source, fit.features) == (fit.model, features)
+        assert features in fit.upstream
+        stop = Stop(fit=fit, examples=some_examples(part="validation"), labels=TRUTH)
+        assert stop.features == features.on(stop.examples)
+        assert {stop.features, features} <= set(stop.upstream)
+        label = Label.of(fit, some_examples(part="test"))
+        assert label.features == features.on(label.examples)
+        assert label.features in label.upstream
+        assert fit.together == stop.together == replace(fit, seed=4, loss="elr").together == "heads"
+
+    def test_states_add_nothing_to_what_a_stage_is(self, fit):
+        """They follow from fields that count already."""
+        assert "features" not in str(fit.identity["fields"].keys())
+        assert fit.identity["fields"].keys() == replace(fit, adapter="lora").identity["fields"].keys()
+
+    @pytest.mark.parametrize("adapter", ["full", "lora", "lora(rank=2)"])
+    def test_not_where_the_body_moves(self, fit, adapter):
+        moved = replace(fit, adapter=adapter)
+        assert (moved.features, moved.together, moved.features_source) == (None, None, None)
+        assert Label.of(moved, moved.examples).features is None
+        assert moved.revision == Fit.version
+
+    @pytest.mark.parametrize("name", ["linear:4", "mlp:4x3", "ladder:chess-1"])
+    def test_not_where_states_cost_nothing(self, stages, name):
+        fit = replace(stages.fit, model=name, adapter="frozen")
+        assert (fit.features, fit.together, fit.revision) == (None, None, Fit.version)
+        assert Label.of(name, stages.examples).features is None
+
+    def test_a_pretrained_model_labels_by_its_states_too(self, stages, encoder):
+        for name in (encoder, encoder.replace("encoder", "causal")):
+            label = Label.of(name, stages.examples)
+            assert label.features == Features(source=name, examples=stages.examples)
+
+    def test_versions(self, stages, fit):
+        """New weights are drawn in another way than before, so old fits of such heads are not found."""
+        stop = Stop(fit=fit, examples=stages.examples, labels=TRUTH)
+        assert (fit.revision, stop.revision) == (Fit.version + 1, Stop.version + 1)
+        assert (fit.identity["version"], Features.version) == (3, 2)
+        assert replace(stop, fit=stages.fit).revision == Stop.version
+        heads = Blend(model=fit.model, examples=stages.examples, fits=(fit, stop), weights=(0.2, 0.3, 0.5))
+        assert heads.revision == Blend.version + 1
+        assert heads.features_source == fit.model
+        assert replace(heads, fits=(fit, replace(fit, adapter="full"))).features_source is None
+
+    def test_hidden_units_are_a_head_too(self, fit):
+        hidden = replace(fit, adapter="frozen(hidden=8)")
+        assert hidden.features == fit.features
+        assert hidden.id != fit.id
+
+    def test_a_head_that_begins_with_anothers_reads_what_that_reads(self, stages, fit):
+        body = replace(fit, adapter="full")
+        second, third = replace(fit, start=fit, seed=1), replace(fit, start=body)
+        assert second.features_source == fit.model
+        assert third.features_source == body
+        assert third.features == Features(source=body, examples=stages.examples)
+        assert replace(fit, start=third).features_source == body
+
+    def test_hints_are_read_apart(self, stages, fit):
+        shown = replace(fit, examples=stages.hint)
+        assert shown.features == Features(source=fit.model, examples=stages.hint)
+        assert Label.of(shown, some_examples(part="test")).features.examples.kind == "hint"
+
+    def test_the_optimizer_counts(self, fit):
+        lbfgs = replace(fit, recipe=Recipe(optimizer="lbfgs"))
+        assert lbfgs.id != fit.id
+        assert replace(fit, recipe=Recipe(optimizer="adamw")).id == fit.id
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"adapter": "full"}, "lbfgs is for heads on frozen states"),
+            ({"model": "linear:4"}, "lbfgs is for heads on frozen states"),
+            ({"loss": "confidence"}, "loss confidence changes with what the head says"),
+            ({"loss": "gce"}, "loss gce changes with what the head says"),
+        ],
+    )
+    def test_no_lbfgs_where_there_is_no_minimum_to_find(self, fit, changes, message):
+        with pytest.raises(ConfigError, match=message):
+            replace(fit, recipe=Recipe(optimizer="lbfgs"), **changes)
+
+    def test_no_lbfgs_with_a_way_or_for_texts(self, stages, fit):
+        lbfgs = Recipe(optimizer="lbfgs")
+        with pytest.raises(ConfigError, match="there is nowhere to stop"):
+            Stop(fit=replace(fit, recipe=lbfgs), examples=stages.examples, labels=TRUTH)
+        with pytest.raises(ConfigError, match="lbfgs"):
+            Adapt(
+                model=fit.model.replace("encoder", "causal"), examples=stages.examples, recipe=lbfgs, seed=0
+            )
+
+
+class TestOnePass:
+    """Which features one pass can give."""
+
+    def of(self, model: str, **fields: Any) -> Features:
+        return Features(source=model, examples=some_examples(**fields))
+
+    def test_other_seeds_and_other_layers(self, encoder):
+        all_ = [self.of(encoder, seed=seed) for seed in range(3)]
+        all_ += [self.of(f"{encoder}({named})") for named in ("layer=1", "layer=2", "pooling=first")]
+        all_ += [self.of(f"{encoder}(layer=2, pooling=first)", seed=7)]
+        assert len({features.shared_by for features in all_}) == 1
+
+    def test_nothing_else(self, stages, encoder):
+        plain = self.of(encoder)
+        others = [
+            self.of(encoder, part="student"),
+            self.of(encoder, size=11),
+            self.of(encoder, mix="even"),
+            self.of(encoder, skip=10),
+            self.of(encoder, task=ToyTask(split_seed=1)),
+            self.of(f"{encoder}(tokens=7)"),
+            self.of(encoder.replace("encoder", "causal")),
+            replace(plain, precision="float16"),
+            replace(plain, source=replace(stages.fit, model=encoder)),
+            replace(plain, source=replace(stages.fit, model=encoder, seed=1)),
+        ]
+        assert len({features.shared_by for features in [plain, *others]}) == 1 + len(others)
+        alone = [
+            Features(source=encoder, examples=stages.hint),
+            one_pass([plain, self.of(encoder, seed=1)]),
+            one_pass([plain, self.of(f"{encoder}(layer=1)")]),
+        ]
+        assert [features.shared_by for features in alone] == [None] * 3
+
+    def test_what_is_read(self, encoder):
+        zero, one = (self.of(encoder, seed=seed) for seed in (0, 1))
+        layer = self.of(f"{encoder}(layer=1)")
+        seeds, layers = one_pass([zero, one]), one_pass([layer, zero])
+        assert [part.seed for part in seeds.parts] == [0, 1]
+        assert seeds.read_outs == ()
+        assert [part.seed for part in layers.parts] == [0]
+        assert [tuple(read_out) for read_out in layers.read_outs] == [(None, None), (1, None)]
+        assert layers.source == encoder
+        assert one_pass([one, zero]).id == seeds.id
+        assert one_pass([zero, layer]).id == layers.id
+        assert len({each.id for each in (zero, one, layer, seeds, layers)}) == 5
+
+    def test_for_people(self, encoder):
+        zero, one = (self.of(encoder, seed=seed) for seed in (0, 1))
+        both = one_pass([zero, one])
+        assert both.label == "encoder-on-toy-weak-10-s0-and-1-more"
+        assert both.cost == pytest.approx(2 * zero.cost)
+        assert set(both.upstream) == {zero.examples, one.examples}
+
+    def test_precisions(self, encoder):
+        assert replace(self.of(encoder), precision="float16").id != self.of(encoder).id
+        with pytest.raises(ConfigError, match="precision='half' must be one of float32, float16"):
+            replace(self.of(encoder), precision="half")
+
+
 def test_labels_for_people(model, stages):
     assert stages.examples.label == "toy-weak-10-s0"
     assert replace(stages.examples, size=None, mix="even", seed=2).label == "toy-weak-even-all-s2"
@@ -522,7 +735,7 @@ def test_what_they_give(stages):
     """Whoever takes from a stage may rely on its files, whatever its kind."""
     given = {field.name: getattr(stages, field.name) for field in fields(stages)}
     models = {name for name, stage in given.items() if isinstance(stage, ModelStage)}
-    assert models == {"fit", "stop", "blend", "adapt", "prompt"}
+    assert models == {"fit", "stop", "blend", "adapt", "prompt", "retrain", "diversify"}
     assert {name for name in models if not given[name].has_weights} == {"prompt"}
     assert {given[name].model for name in models} == {stages.fit.model}
     assert {name for name, stage in given.items() if isinstance(stage, LabelStage)} == {

@@ -21,7 +21,7 @@ from surpass.stages import TRUTH, Examples, Fit, Label, Stop
 from surpass.tasks.planted import PlantedTask
 from surpass.train.loop import Labels, Running, fit
 from surpass.train.recipe import Recipe
-from surpass.train.run import INITIAL_WEIGHTS, _Way
+from surpass.train.run import INITIAL_WEIGHTS, Way
 
 TASK = PlantedTask(num_classes=3, num_features=6)
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.03)
@@ -203,21 +203,21 @@ class TestWay:
         [((0.1, 0.2, 0.2, 0.1), 2), ((0.3, 0.3), 1), ((0.0,), 1), ((0.1, 0.2, 0.3), 3), ((0.5, 0.2, 0.6), 3)],
     )
     def test_the_first_of_the_best(self, tmp_path, accuracies, best):
-        way = _Way(tmp_path)
+        way = Way(tmp_path)
         for number, accuracy in enumerate(accuracies, 1):
             way.passed(number, accuracy, lambda path, number=number: path.write_text(str(number)))
         assert way.best == best
         assert way.weights.read_text() == str(best)
-        assert _Way(tmp_path).accuracies == list(accuracies)
+        assert Way(tmp_path).accuracies == list(accuracies)
 
     def test_goes_back_where_a_training_does(self, tmp_path):
         def save(number: int) -> Any:
             return lambda path: path.write_text(str(number))
 
-        way = _Way(tmp_path)
+        way = Way(tmp_path)
         for number, accuracy in enumerate((0.5, 0.4, 0.9), 1):
             way.passed(number, accuracy, save(number))
-        again = _Way(tmp_path)
+        again = Way(tmp_path)
         again.passed(2, 0.4, save(2))
         assert again.accuracies == [0.5, 0.4]
         again.passed(3, 0.9, save(3))

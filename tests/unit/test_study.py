@@ -8,6 +8,7 @@ import pytest
 
 from reference.studies import ToyTask, write_model
 from surpass.errors import ConfigError, NotApplicable
+from surpass.lineage import learns_truth
 from surpass.methods import METHODS, Arms, WeakToStrong, stopped
 from surpass.stages import (
     TRUTH,
@@ -24,7 +25,7 @@ from surpass.stages import (
     Stop,
     Truth,
 )
-from surpass.study import LeftOut, RowStages, Study, learns_truth, rungs_between, sharing, targets
+from surpass.study import LeftOut, RowStages, Study, rungs_between, sharing, targets
 
 PARTS = ("weak", "student", "test")
 

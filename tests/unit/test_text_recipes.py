@@ -51,6 +51,7 @@ class TestTold:
             "text-paper",
             "text-pythia",
             "text-qwen",
+            "vision-small",
         }
         assert settings_of("text-small") == ("task", "pairs")
         assert settings_of("chess") == settings_of("nothing") == ()
@@ -168,7 +169,7 @@ class TestStudy:
             ConfigError, match="learning_rates name ladder:chess-9, which is not in the study"
         ):
             self.study(tmp_path, learning_rates=(("ladder:chess-9", 1.0),))
-        with pytest.raises(ConfigError, match="learning_rates=3: '3' is no rate; write MODEL=4e-5"):
+        with pytest.raises(ConfigError, match="learning_rates=3: '3' says nothing of a model; write MO"):
             override(self.study(tmp_path), ["learning_rates=3"])
 
     def test_all_examples_are_none_fresh(self, tmp_path):

@@ -7,13 +7,13 @@ examples of the items.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Row = Mapping[str, Any]
 """One row as published: column names and plain Python values (lists and dicts where the format nests)."""
 
-Kind = Literal["choice", "preference", "generation"]
+Kind = Literal["choice", "preference", "generation", "image"]
 
 
 class Choice(NamedTuple):
@@ -126,12 +126,14 @@ class DataSet:
         kind: What its items are.
         hub: Where it lies on the hub.
         published: Other forms of its files, tried in this order.
-        forms: How rows are read; the first whose columns are all there.
+        forms: How rows are read; the first whose columns are all there. None for images.
         ask: What a prompted model is asked behind the text of a choice: the question, and what 1 and 0
             mean. Not read by models that are fine-tuned with a head of their own and cannot generate.
         classes: What its labels are called, in order.
         checker: For generation, the key of `surpass.tasks.checkers.CHECKERS`.
         paper: Whether it is one of the 22 of Burns et al. 2023 (table 1).
+        num_classes: Of images, how many classes there are by the kind of label; "" is the usual one.
+        num_test: Of images that have no published test, how many are for scoring; 0 for a share.
         licence: As its source states it.
         url: Where it is described.
         cite: Authors and year.
@@ -147,6 +149,8 @@ class DataSet:
     classes: tuple[str, ...] = ("wrong", "right")
     checker: str = "exact"
     paper: bool = False
+    num_classes: Mapping[str, int] = field(default_factory=dict)
+    num_test: int = 0
     licence: str = ""
     url: str = ""
     cite: str = ""

@@ -13,7 +13,7 @@ from surpass.data import choices_ethics as ethics
 from surpass.data import choices_questions as questions
 from surpass.data import choices_reading as reading
 from surpass.data import choices_sentences as sentences
-from surpass.data import completions, pairs
+from surpass.data import completions, images_catalog, pairs
 from surpass.data.base import DataSet
 
 __all__ = ["DATA_SETS"]
@@ -47,4 +47,7 @@ DATA_SETS: dict[str, DataSet] = {
     "shp": pairs.SHP,
     "ultrafeedback": pairs.ULTRAFEEDBACK,
     "gsm8k": completions.GSM8K,
+    "cifar10": images_catalog.CIFAR10,
+    "cifar100": images_catalog.CIFAR100,
+    "imagenet": images_catalog.IMAGENET,
 }

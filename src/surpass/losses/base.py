@@ -217,8 +217,14 @@ def hardened(values_NC: Tensor) -> Tensor:
 
 
 def ramp(progress: float, frac: float) -> float:
-    """A linear rise from 0 to 1 over the first `frac` of training; 1 throughout where `frac` is 0."""
-    return min(1.0, progress / frac) if frac > 0 else 1.0
+    """A linear rise from 0 to 1 over the first `frac` of training; 1 throughout where `frac` is 0.
+
+    Where progress is a tensor (many trainings at once), so is the result.
+    """
+    if frac <= 0:
+        return 1.0
+    share: Any = progress / frac
+    return share.clamp(max=1.0) if hasattr(share, "clamp") else min(1.0, share)  # type: ignore[no-any-return]
 
 
 def mixed(weak_probs_NC: Tensor, own_NC: Tensor, alpha: float) -> Target:
@@ -232,10 +238,13 @@ def largest(values_N: Tensor, mass: Tensor | float) -> Tensor:
     Examples with equal values have equal parts, so their order never matters, and the parts sum to `mass`
     (in [0, N], whole or not).
     """
-    _, place_N, count = values_N.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
-    count = count.to(values_N.dtype)
-    above = len(values_N) - count.cumsum(0)
-    parts: Tensor = ((mass - above) / count).clamp(0, 1)[place_N]
+    import torch
+
+    ordered_N = values_N.sort().values
+    last_N = torch.searchsorted(ordered_N, values_N, right=True)
+    count_N = (last_N - torch.searchsorted(ordered_N, values_N)).to(values_N.dtype)
+    above_N = len(values_N) - last_N.to(values_N.dtype)
+    parts: Tensor = ((mass - above_N) / count_N).clamp(0, 1)
     return parts
 
 

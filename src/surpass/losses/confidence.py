@@ -59,10 +59,11 @@ def confidence(
         are ours; the paper speaks of exactly half of a batch.
     """
     own_NC = hardened(logits_NC)
-    if prior != "none" and _two_classes(logits_NC):
+    if prior != "none" and logits_NC.shape[1] > 1:
         first_N, second_N = wide(logits_NC.detach())[:, :2].unbind(1)
         second = len(logits_NC) / 2 if prior == "half" else weak_probs_NC[:, 1].sort().values.sum()
-        own_NC = _of_second_class(largest(second_N - first_N, second), own_NC)
+        of_two_NC = _of_second_class(largest(second_N - first_N, second), own_NC)
+        own_NC = of_two_NC.where(_two_classes(logits_NC), own_NC)
     return mixed(weak_probs_NC, own_NC, alpha * ramp(progress, warmup_frac))
 
 
@@ -93,20 +94,29 @@ def confidence_openai(
         takes the best guess; the released code refuses.
     """
     own_NC = hardened(logits_NC)
-    if _two_classes(logits_NC):
+    if logits_NC.shape[1] > 1:
         first_N = scores_of(logits_NC.detach()).probs_NC[:, 0]
         second = weak_probs_NC[:, 1].sort().values.mean().clamp(0, 1)
-        threshold = first_N.quantile(second.to(first_N.dtype))
-        own_NC = _of_second_class((first_N < threshold).to(own_NC.dtype), own_NC)
+        threshold = _quantile(first_N, second.to(first_N.dtype))
+        of_two_NC = _of_second_class((first_N < threshold).to(own_NC.dtype), own_NC)
+        own_NC = of_two_NC.where(_two_classes(logits_NC), own_NC)
     return mixed(weak_probs_NC, own_NC, alpha * (1.0 if progress > warmup_frac else progress))
 
 
-def _two_classes(logits_NC: Tensor) -> bool:
+def _quantile(values_N: Tensor, share: Tensor) -> Tensor:
+    """As torch's own, which warns where it is mapped over heads."""
+    ordered_N, place = values_N.sort().values, share * (len(values_N) - 1)
+    below, above = (ordered_N.gather(0, end.long()[None])[0] for end in (place.floor(), place.ceil()))
+    return below.lerp(above, place - place.floor())
+
+
+def _two_classes(logits_NC: Tensor) -> Tensor:
+    """Whether every row has the first two candidates and no other, bool; no branch, so it maps over heads."""
     present_NC = ~logits_NC.isneginf()
-    return present_NC.shape[1] > 1 and bool(present_NC[:, :2].all() and not present_NC[:, 2:].any())
+    return present_NC[:, :2].all() & ~present_NC[:, 2:].any()
 
 
 def _of_second_class(share_N: Tensor, like_NC: Tensor) -> Tensor:
-    own_NC = like_NC.new_zeros(like_NC.shape)
-    own_NC[:, 0], own_NC[:, 1] = 1 - share_N, share_N
-    return own_NC
+    first_C, second_C = like_NC.new_zeros(like_NC.shape[1]), like_NC.new_zeros(like_NC.shape[1])
+    first_C[0] = second_C[1] = 1
+    return (1 - share_N)[:, None] * first_C + share_N[:, None] * second_C

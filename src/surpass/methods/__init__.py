@@ -11,7 +11,7 @@ from functools import partial
 from surpass.calls import find, parse
 from surpass.errors import ConfigError
 from surpass.losses import LOSSES
-from surpass.methods import naive, oracle, prompting, selection, supervisors, training
+from surpass.methods import naive, oracle, probing, prompting, selection, supervisors, training
 from surpass.methods.setting import Arms, Method, Student, WeakToStrong
 from surpass.methods.training import stopped
 
@@ -49,6 +49,8 @@ METHODS: dict[str, Method] = {
     "bayesian": supervisors.bayesian,
     "adaboost": supervisors.adaboost,
     "co_supervised": supervisors.co_supervised,
+    "dfr_weak": probing.dfr_weak,
+    "divdis": probing.divdis,
     "imitation": training.imitation,
     "imitation_confidence": training.imitation_confidence,
     "few_shot_truth": prompting.few_shot_truth,
@@ -59,6 +61,9 @@ METHODS: dict[str, Method] = {
     "easy_to_hard": oracle.easy_to_hard,
     "probe_truth": oracle.probe_truth,
     "saliency": oracle.saliency,
+    "fit_truth": oracle.fit_truth,
+    "dfr": probing.dfr,
+    "divdis_truth": probing.divdis_truth,
     "simulate_random": oracle.simulate,
     "simulate_longest": oracle.simulate_longest,
     "simulate_shortest": oracle.simulate_shortest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from surpass.errors import ConfigError
 from surpass.methods.naive import naive
 from surpass.methods.setting import WeakToStrong
+from surpass.methods.training import probed
 from surpass.stages import TRUTH, Fit, LabelStage
 
 
@@ -49,14 +50,32 @@ def easy_to_hard(w2s: WeakToStrong, *, frac: float = 0.5, by: str = "task") -> F
     return w2s.student(w2s.relabel(f"easiest_for_models(frac={frac})", truth, *said))
 
 
-def probe_truth(w2s: WeakToStrong) -> Fit:
-    """The head alone, on truth (Burns et al. 2023, section 5.2.3: lp(gt))."""
-    return w2s.student(w2s.truth(w2s.student_examples), adapter="frozen")
+def probe_truth(w2s: WeakToStrong, *, rate_factor: float = 1.0, epochs: int = 0) -> Fit:
+    """The head alone, on truth (Burns et al. 2023, section 5.2.3: lp(gt)).
+
+    Args:
+        w2s: The experiment.
+        rate_factor: As for `probe`.
+        epochs: As for `probe`.
+    """
+    return probed(w2s, w2s.truth(w2s.student_examples), rate_factor=rate_factor, epochs=epochs)
 
 
-def saliency(w2s: WeakToStrong) -> Fit:
-    """A probe on truth after fine-tuning on weak labels (Burns et al. 2023, section 5.2.3)."""
-    return w2s.student(w2s.truth(w2s.student_examples), start=naive(w2s), adapter="frozen")
+def saliency(w2s: WeakToStrong, *, rate_factor: float = 1.0, epochs: int = 0) -> Fit:
+    """A probe on truth after fine-tuning on weak labels (Burns et al. 2023, section 5.2.3).
+
+    Args:
+        w2s: The experiment.
+        rate_factor: Of the probe, as for `probe`.
+        epochs: Of the probe, as for `probe`.
+    """
+    truth = w2s.truth(w2s.student_examples)
+    return probed(w2s, truth, rate_factor=rate_factor, epochs=epochs, start=naive(w2s))
+
+
+def fit_truth(w2s: WeakToStrong) -> Fit:
+    """The ceiling as a method: everything, on truth (Burns et al. 2023, section 5.2.3: ft(gt))."""
+    return w2s.ceiling
 
 
 def _simulated(w2s: WeakToStrong, rule: str, *more: LabelStage) -> Fit:

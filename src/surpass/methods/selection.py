@@ -81,6 +81,7 @@ def calibrated_weight(w2s: WeakToStrong) -> Fit:
     A logistic curve, fitted on the supervisor's own half with predictions of fits that have not seen them
     (reliability weights of weak-to-strong forks, 2026).
     """
+    w2s.need_fitted()
     truth = w2s.truth(w2s.weak_examples)
     known = w2s.out_of_sample(w2s.weak_model, truth, w2s.weak_examples, folds=3)
     weighted = w2s.relabel("calibrated", w2s.soft_weak_labels, reference=(truth, known))

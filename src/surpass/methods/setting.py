@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from surpass.calls import parse
 from surpass.errors import NotApplicable
+from surpass.losses import find_loss
 from surpass.models.sources import SKILLS, resolve
 from surpass.stages import (
     TRUTH,
@@ -47,6 +48,8 @@ class WeakToStrong:
         recipe: Settings of every fit.
         learning_rates: Models that have a peak of their own, with it.
         adapter: What of a model is trained where a method does not say.
+        adapters: Models that have another, with it.
+        pretrained_weak: Whether the supervisor labels as it is, and learns nothing (appendix D.1).
         seed: Order of the examples in every fit.
     """
 
@@ -60,11 +63,15 @@ class WeakToStrong:
     recipe: Recipe
     learning_rates: tuple[tuple[str, float], ...] = ()
     adapter: str = "full"
+    adapters: tuple[tuple[str, str], ...] = ()
+    pretrained_weak: bool = False
     seed: int
 
     @cached_property
-    def weak(self) -> Fit:
-        """The supervisor."""
+    def weak(self) -> Fit | str:
+        """The supervisor, or its name where it labels as it is."""
+        if self.pretrained_weak:
+            return self.weak_model
         return self.fit(self.weak_model, TRUTH, examples=self.weak_examples)
 
     @cached_property
@@ -141,12 +148,14 @@ class WeakToStrong:
             NotApplicable: Labels are completions, and the loss is for probabilities, or a head alone is
                 trained.
         """
-        settings = {"adapter": self.adapter} | settings
+        settings = {"adapter": dict(self.adapters).get(model, self.adapter)} | settings
         if loss != "xent":
             self._need_probabilities(f"loss {parse(loss).name} is for those")
         if parse(settings["adapter"]).name == "frozen":
             self._need_probabilities("a head that scores them is to be trained")
         recipe = self.recipe_of(model)
+        if recipe.optimizer == "lbfgs" and not find_loss(loss).labels_only:
+            raise NotApplicable(f"loss {parse(loss).name} has no minimum that L-BFGS could find")
         return Fit(
             model=model,
             examples=examples or self.student_examples,
@@ -250,6 +259,15 @@ class WeakToStrong:
         if column is None:
             raise NotApplicable(f"task {self.task_name} does not say how hard its examples are")
         return column
+
+    def need_fitted(self) -> None:
+        """Leave the method out where the supervisor is one model as it is.
+
+        Raises:
+            NotApplicable: It is.
+        """
+        if self.pretrained_weak:
+            raise NotApplicable("the supervisor labels as it is, so there are no others like it to be fitted")
 
     def need(self, skill: str) -> None:
         """Leave the method out where the strong model lacks a skill, a key of `SKILLS`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from surpass.methods.setting import WeakToStrong
-from surpass.stages import Fit, LabelStage, Relabel
+from surpass.stages import TRUTH, Fit, LabelStage, ModelStage, Relabel
 
 NUM_MEMBERS = 3
 # Apart from the seeds of experiments, which are small.
@@ -12,9 +12,9 @@ _MEMBER = 2_000_003
 
 def members(w2s: WeakToStrong) -> tuple[LabelStage, ...]:
     """Probabilities of the supervisor and of two more fits that differ in the order of their examples."""
-    truth = w2s.weak.labels
+    w2s.need_fitted()
     fits = [
-        w2s.fit(w2s.weak_model, truth, examples=w2s.weak_examples, seed=w2s.seed + k * _MEMBER)
+        w2s.fit(w2s.weak_model, TRUTH, examples=w2s.weak_examples, seed=w2s.seed + k * _MEMBER)
         for k in range(NUM_MEMBERS)
     ]
     return tuple(w2s.soft(fit, w2s.student_examples) for fit in fits)
@@ -34,6 +34,7 @@ def bayesian(w2s: WeakToStrong) -> Fit:
     Each of three learns three fifths of the supervisor's half. On a fifth that none has seen their
     accuracies are measured; labels of one mind count more than labels in dispute.
     """
+    w2s.need_fitted()
     truth = w2s.truth(w2s.weak_examples)
     seen = w2s.relabel("outside(keep=0, of=5)", truth)
     bags = [
@@ -54,9 +55,10 @@ def adaboost(w2s: WeakToStrong) -> Fit:
     Three rounds (EnsemW2S, Agrawal et al. 2024; its step as in AdaBoost, and with more than two candidates
     as in SAMME, Zhu et al. 2009, for which a learner need only beat chance).
     """
+    w2s.need_fitted()
     many = f"multiclass={w2s.num_classes != 2}"
     truth = w2s.truth(w2s.weak_examples)
-    learners = [w2s.weak]
+    learners: list[ModelStage | str] = [w2s.weak]
     known: list[LabelStage] = [w2s.soft(w2s.weak, w2s.weak_examples)]
     for _ in range(NUM_MEMBERS - 1):
         weighted = w2s.relabel(f"adaboost_weights({many})", truth, *known)
@@ -73,6 +75,7 @@ def co_supervised(w2s: WeakToStrong, *, rounds: int = 2) -> Fit:
     Expectation-maximisation: assign with the current student, fit a fresh one (Liu and Alahi 2024,
     co-supervised learning). A tenth of the examples, on which no specialist is believed, is left out.
     """
+    w2s.need_fitted()
     column = w2s.need_difficulty()
     truth = w2s.truth(w2s.weak_examples)
     bands = [(k / NUM_MEMBERS, (k + 1) / NUM_MEMBERS) for k in range(NUM_MEMBERS)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from surpass.errors import ConfigError
+from surpass.errors import ConfigError, NotApplicable
 from surpass.methods.setting import WeakToStrong
-from surpass.stages import TRUTH, Blend, Fit, Hint, Stop
+from surpass.stages import TRUTH, Blend, Fit, Hint, LabelStage, Stop
 
 
 def early_stop(w2s: WeakToStrong) -> Stop:
@@ -16,19 +16,60 @@ def early_stop(w2s: WeakToStrong) -> Stop:
 
 
 def stopped(w2s: WeakToStrong, fit: Fit) -> Stop:
-    """A fit, stopped where it agrees best with the supervisor on validation examples."""
+    """A fit, stopped where it agrees best with the supervisor on validation examples.
+
+    Raises:
+        NotApplicable: L-BFGS trains it, which goes to the minimum at once.
+    """
+    _need_way(fit)
     labels = w2s.label(w2s.weak, w2s.validation)
     return Stop(fit=fit, examples=fit.sees(w2s.validation), labels=labels)
 
 
+def _need_way(fit: Fit) -> None:
+    if fit.recipe.optimizer == "lbfgs":
+        raise NotApplicable("L-BFGS goes to the minimum at once, so there is nowhere to stop")
+
+
 def early_stop_truth(w2s: WeakToStrong) -> Stop:
     """The same by the truth, an upper bound on early stopping: oracle (Burns et al. 2023, section 5.1.1)."""
-    return Stop(fit=w2s.student(w2s.weak_labels), examples=w2s.validation, labels=TRUTH)
+    fit = w2s.student(w2s.weak_labels)
+    _need_way(fit)
+    return Stop(fit=fit, examples=w2s.validation, labels=TRUTH)
 
 
-def probe(w2s: WeakToStrong) -> Fit:
-    """Train the head alone on frozen features (Burns et al. 2023, appendix D.2)."""
-    return w2s.student(w2s.weak_labels, adapter="frozen")
+def probe(w2s: WeakToStrong, *, rate_factor: float = 1.0, epochs: int = 0) -> Fit:
+    """Train the head alone on frozen features (Burns et al. 2023, appendix D.2).
+
+    Args:
+        w2s: The experiment.
+        rate_factor: Of the recipe's learning rate: what suits a whole model is small for a head.
+        epochs: How many; 0 for as many as the recipe says.
+    """
+    return probed(w2s, w2s.weak_labels, rate_factor=rate_factor, epochs=epochs)
+
+
+def probed(
+    w2s: WeakToStrong,
+    labels: LabelStage,
+    *,
+    rate_factor: float,
+    epochs: int,
+    start: Fit | None = None,
+) -> Fit:
+    """A head on the states of the strong model, or of what it became, with a rate and length of its own.
+
+    Raises:
+        ConfigError: A number makes no sense.
+    """
+    number = isinstance(rate_factor, int | float) and rate_factor > 0
+    if not number or type(epochs) is not int or epochs < 0:
+        raise ConfigError(
+            f"rate_factor={rate_factor} must be above 0, and epochs={epochs} a whole number from 0"
+        )
+    return w2s.student(
+        labels, adapter="frozen", start=start, rate_factor=rate_factor, epochs=epochs if epochs else None
+    )
 
 
 def lp_ft(w2s: WeakToStrong) -> Fit:

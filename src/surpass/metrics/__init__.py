@@ -14,6 +14,7 @@ from surpass.metrics.effective_data import (
     effective_data_interval,
     isotonic,
 )
+from surpass.metrics.groups import Groups, group_accuracy
 from surpass.metrics.misfit import Misfit, kl_divergence, kl_misfit, squared_misfit
 from surpass.metrics.overlap import (
     AgreementSplit,
@@ -36,6 +37,7 @@ __all__ = [
     "EffectiveDataInterval",
     "ErrorCorrelation",
     "ErrorTransfer",
+    "Groups",
     "Misfit",
     "Overfitting",
     "Snapshot",
@@ -52,6 +54,7 @@ __all__ = [
     "error_correlation",
     "error_transfer",
     "expected_calibration_error",
+    "group_accuracy",
     "isotonic",
     "kl_divergence",
     "kl_misfit",

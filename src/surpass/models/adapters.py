@@ -21,17 +21,39 @@ def full(model: nn.Module) -> None:
     """Train everything."""
 
 
-def frozen(model: nn.Module) -> None:
+def frozen(model: nn.Module, *, hidden: int = 0) -> None:
     """Train the head alone, below it nothing moves: a linear probe (Burns et al. 2023, appendix D.2).
 
-    Training computes the states below the head once, where the model can (see `train.frozen`).
+    Of language and image models the states below the head are read once for all heads (`Features`).
+
+    Args:
+        model: Changed in place.
+        hidden: Rectified units between the states and the classes; 0 for a linear head.
 
     Raises:
-        ConfigError: The model has no head.
+        ConfigError: The model has no head, or its head cannot have hidden units.
     """
+    from torch import nn
+
+    _require_hidden(hidden)
+    if hidden:
+        from surpass.models.heads import with_hidden
+
+        head = getattr(model, "head", None)
+        if not isinstance(head, nn.Linear | nn.Sequential):
+            raise ConfigError(
+                f"frozen(hidden={hidden}): the head of this model is no linear layer; leave hidden out"
+            )
+        if isinstance(head, nn.Linear):
+            model.head = with_hidden(head, hidden)
     _freeze_below_head(model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError("adapter frozen trains the head alone, and this model has none; use lora or full")
+
+
+def _require_hidden(hidden: object) -> None:
+    if type(hidden) is not int or hidden < 0:
+        raise ConfigError(f"frozen(hidden={hidden!r}): hidden must be a whole number of at least 0")
 
 
 def _freeze_below_head(model: nn.Module) -> None:
@@ -82,6 +104,8 @@ def find_adapter(text: str) -> partial[Any]:
         ConfigError: There is none, it has no such setting, or a setting makes no sense.
     """
     adapter = find(text, ADAPTERS, "adapter")
+    if adapter.func is frozen:
+        _require_hidden(adapter.keywords.get("hidden", 0))
     if adapter.func is lora:
         _require_shape(**(settings_of(lora) | adapter.keywords))
     return adapter

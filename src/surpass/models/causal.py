@@ -1,7 +1,8 @@
 """Causal language models: the state of the last token, and a head that begins as the unembedding.
 
 The head is the unembedding of the answers' tokens, so that an untrained model answers as its next token
-would; for pairs it is that of the first answer, which is as arbitrary as any.
+would; for pairs it is that of the first answer, which is as arbitrary as any. Where states are read at a
+layer, or pooled, the unembedding does not know them, and the head is a new one of small weights.
 
 Source: Burns et al. 2023, appendices A.1 and A.3.
 
@@ -17,9 +18,9 @@ import pyarrow as pa
 from torch import Tensor, nn
 from torch.nn import functional
 
-from surpass.models.heads import Scored, scored_of, set_rows
+from surpass.models.heads import Scored, new_weights, scored_of, set_rows
 from surpass.models.language import LanguageModel, Reading, context_of, read_weights
-from surpass.models.names import MAX_TOKENS
+from surpass.models.names import MAX_TOKENS, ReadOut
 from surpass.models.sources import ModelSource
 from surpass.models.texts import Frame, answers, begins_with, read_tokenizer
 from surpass.models.tokens import Rows, TokenExamples, padded
@@ -37,7 +38,14 @@ class CausalChoice(LanguageModel):
 
     asks: ClassVar[bool] = True
 
-    def __init__(self, causal: Any, tokenizer: Any, scored: Scored, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(
+        self,
+        causal: Any,
+        tokenizer: Any,
+        scored: Scored,
+        max_tokens: int = MAX_TOKENS,
+        read_out: ReadOut = ReadOut(),  # noqa: B008
+    ) -> None:
         output = causal.get_output_embeddings()
         tied = output.weight is causal.get_input_embeddings().weight
         bias = getattr(output, "bias", None)
@@ -48,7 +56,7 @@ class CausalChoice(LanguageModel):
             tokenizer,
             nn.Linear(output.weight.shape[1], scored.num_outputs, bias=bias is not None and not scored.pairs),
             scored,
-            Reading(Frame(before, ()), max_tokens, room, "last"),
+            Reading(Frame(before, ()), max_tokens, room, read_out.pooling or "last", read_out.layer),
         )
         self.answers = answers(tokenizer, scored.num_classes)
         # In a list, so that what it shares with `body` is registered once.
@@ -70,11 +78,22 @@ class CausalChoice(LanguageModel):
         """
         assert source.path is not None
         causal = read_causal(source.path, pickled=source.pickled)
-        return cls(causal, read_tokenizer(source.path), scored_of(inputs), source.max_tokens)
+        return cls(causal, read_tokenizer(source.path), scored_of(inputs), source.max_tokens, source.read_out)
+
+    @property
+    def _unembeds(self) -> bool:
+        return self.reading.layer is None and self.reading.pooling == "last"
 
     def reset_head(self) -> None:
-        """Let the head be the unembedding of the answers' tokens, as it is now."""
-        set_rows(self.head, self._causal[0].get_output_embeddings(), self.answers.tokens)
+        """Let the head be the unembedding of the answers' tokens, as it is now, or a new one."""
+        if self._unembeds:
+            set_rows(self.head, self._causal[0].get_output_embeddings(), self.answers.tokens)
+        else:
+            new_weights(self.head)
+
+    def initial_head(self) -> dict[str, Tensor] | None:
+        """The head's weights where they are the unembedding's; None where they are drawn anew."""
+        return dict(self.head.state_dict()) if self._unembeds else None
 
     def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
         return {"use_cache": False}

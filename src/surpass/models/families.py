@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from surpass.errors import ConfigError
+from surpass.models.names import ReadOut
 from surpass.models.sources import ModelSource
 
 if TYPE_CHECKING:
@@ -58,11 +60,36 @@ class SplitModel(ChoiceModel, Protocol):
         ...
 
 
+class FeatureModel(SplitModel, Protocol):
+    """A pretrained model whose states are worth keeping: encoders, causal language models, models of images.
+
+    Attributes:
+        head: What reads the states.
+    """
+
+    head: nn.Module
+
+    def states_at(
+        self, examples: Any, rows: npt.NDArray[np.int64], read_outs: Sequence[ReadOut]
+    ) -> list[Tensor]:
+        """States read at several places in one pass; `states` gives those at the model's own place."""
+        ...
+
+    def passes(self, examples: Any, num_examples: int) -> list[npt.NDArray[np.int64]]:
+        """All examples, in the groups in which they are read fastest."""
+        ...
+
+    def initial_head(self) -> dict[str, Tensor] | None:
+        """The head's weights where they are pretrained; None where they are drawn anew."""
+        ...
+
+
 FAMILIES = {
     "policy": "surpass.models.moves:MoveChoice",
     "tabular": "surpass.models.tabular:TabularChoice",
     "causal": "surpass.models.causal:CausalChoice",
     "encoder": "surpass.models.encoder:EncoderChoice",
+    "vision": "surpass.models.vision:VisionChoice",
     "generator": "surpass.models.generation:Generator",
 }
 

@@ -47,10 +47,22 @@ def scored_of(inputs: pa.Table) -> Scored:
 def new_head(width: int, scored: Scored) -> nn.Linear:
     """Small weights from torch's generator, and biases of zero; rewards have none, as they only differ."""
     head = nn.Linear(width, scored.num_outputs, bias=not scored.pairs)
+    new_weights(head)
+    return head
+
+
+def with_hidden(head: nn.Linear, hidden: int) -> nn.Sequential:
+    """A new head of the same shape with rectified units between, as torch draws them."""
+    last = nn.Linear(hidden, head.out_features)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(head.in_features, hidden), nn.ReLU(), last)
+
+
+def new_weights(head: nn.Linear) -> None:
+    """Draw a head anew, in place: small weights, and biases of zero."""
     nn.init.normal_(head.weight, std=_SMALL)
     if head.bias is not None:
         nn.init.zeros_(head.bias)
-    return head
 
 
 @torch.no_grad()

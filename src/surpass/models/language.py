@@ -20,10 +20,15 @@ from torch import Tensor, nn
 from surpass.errors import ConfigError, DataError, MissingExtraError
 from surpass.models.device import place
 from surpass.models.heads import Scored, logits_of
+from surpass.models.layers import blocks_of, require_layer, states_of_layers
+from surpass.models.names import ReadOut
 from surpass.models.pooling import pooled
 from surpass.models.recompute import SavesMemory
 from surpass.models.texts import ASK, HINT, Frame, cut, texts_of, tokenised, transformers, unreadable
 from surpass.models.tokens import TOKENS_AT_ONCE, Rows, TokenExamples, alike, by_length, padded
+
+AT_ONCE = 512
+"""Examples that are ordered into passes together."""
 
 
 class Reading(NamedTuple):
@@ -35,12 +40,14 @@ class Reading(NamedTuple):
         room: How many the model can read beside the frame; None where it does not say. Where text and
             prefix exceed this, the end of the whole is read.
         pooling: How the states of tokens become one.
+        layer: Behind which block states are read; None for the end of the model.
     """
 
     frame: Frame
     max_tokens: int
     room: int | None
     pooling: str
+    layer: int | None = None
 
     @property
     def longest(self) -> int:
@@ -61,7 +68,10 @@ class LanguageModel(SavesMemory):
     """Whether the question of the task is put behind a text, to be answered by the next token."""
 
     def __init__(self, body: Any, tokenizer: Any, head: nn.Linear, scored: Scored, reading: Reading) -> None:
+        """A layer that the body lacks raises `ConfigError`."""
         super().__init__()
+        if reading.layer is not None:
+            require_layer(f"a {type(body).__name__}", reading.layer, len(blocks_of(body)))
         self.body = body
         self.tokenizer = tokenizer
         self.head = head
@@ -94,7 +104,7 @@ class LanguageModel(SavesMemory):
                 raise DataError(f"the text of {name!r} is empty; drop it or fill it")
         around = np.array(before, np.int64), np.array(behind, np.int64)
         tokens = [np.concatenate([around[0], row[-longest:], around[1]]) for row in rows]
-        return TokenExamples(tokens, int(lost_N.reshape(-1, each).any(axis=1).sum()))
+        return TokenExamples(tokens, np.any(lost_N.reshape(-1, each), axis=1))
 
     def _require_room(self, inputs: pa.Table, longest: int) -> None:
         """Refuse a question that would lose its beginning, or leave nothing of the text."""
@@ -123,7 +133,11 @@ class LanguageModel(SavesMemory):
         return (states[:, 0] - states[:, 1] if self.scored.pairs else states).cpu()
 
     def states(self, examples: TokenExamples, rows: Rows) -> Tensor:
-        """What the head reads of some examples: float32 (N, D), or (N, 2, D) of pairs, where the model is.
+        """What the head reads of some examples: float32 (N, D), or (N, 2, D) of pairs, where the model is."""
+        return self.states_at(examples, rows, [ReadOut(self.reading.layer)])[0]
+
+    def states_at(self, examples: TokenExamples, rows: Rows, read_outs: Sequence[ReadOut]) -> list[Tensor]:
+        """The same, read at several places in one pass.
 
         Texts are read in passes of about equal length, with as little padding as pays.
         """
@@ -136,18 +150,43 @@ class LanguageModel(SavesMemory):
             piece[places] for piece in pieces for places in alike(length_N[piece], self.place.pass_cost)
         ]
         with self._weights_computed_once():
-            parts = [self._pooled_ND(examples, texts[places]) for places in passes]
-        order = torch.from_numpy(np.argsort(np.concatenate(passes), kind="stable"))
-        states_ND = torch.cat(parts)[order.to(self.place.device)]
-        return states_ND.view(len(rows), 2, -1) if self.scored.pairs else states_ND
+            parts = [self._pooled(examples, texts[places], read_outs) for places in passes]
+        order = torch.from_numpy(np.argsort(np.concatenate(passes), kind="stable")).to(self.place.device)
+        states = [torch.cat(of_one)[order] for of_one in zip(*parts, strict=True)]
+        return [each.view(len(rows), 2, -1) if self.scored.pairs else each for each in states]
 
-    def _pooled_ND(self, examples: TokenExamples, texts: Rows) -> Tensor:
+    def passes(self, examples: TokenExamples, num_examples: int) -> list[Rows]:
+        """All examples, longest first, in the groups in which they are read fastest."""
+        each = 2 if self.scored.pairs else 1
+        length_N = examples.lengths_N(np.arange(num_examples * each)).reshape(num_examples, each).sum(axis=1)
+        order = np.argsort(-length_N, kind="stable")
+        return [order[start : start + AT_ONCE] for start in range(0, num_examples, AT_ONCE)]
+
+    def initial_head(self) -> dict[str, Tensor] | None:
+        """The head's weights where they are pretrained; None where they are drawn anew."""
+        return None
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of the body, by which `layer=` counts."""
+        return blocks_of(self.body)
+
+    def _pooled(self, examples: TokenExamples, texts: Rows, read_outs: Sequence[ReadOut]) -> list[Tensor]:
         batch = padded(examples, texts, self.place.device)
+        more = self._more(batch.tokens_NT)
+
+        def run() -> Tensor:
+            given = self.body(input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, **more)
+            states_NTD: Tensor = given.last_hidden_state
+            return states_NTD
+
+        layers = {read_out.layer for read_out in read_outs}
         with self.place.fast():
-            states_NTD = self.body(
-                input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, **self._more(batch.tokens_NT)
-            ).last_hidden_state
-        return pooled(states_NTD.float(), batch.inside_NT, self.reading.pooling)
+            seen = states_of_layers(self.blocks if layers != {None} else [], layers, run)
+        return [
+            pooled(seen[layer].float(), batch.inside_NT, pooling or self.reading.pooling)
+            for layer, pooling in read_outs
+        ]
 
     def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
         """What else the body is given."""

@@ -104,7 +104,7 @@ def num_classes_of(inputs: pa.Table) -> int:
     lengths = pc.min_max(pc.list_value_length(inputs["candidates"])).as_py()
     if lengths["min"] is None or lengths["min"] != lengths["max"]:
         raise DataError(
-            f"examples have from {lengths['min']} to {lengths['max']} candidates; a language model needs at "
+            f"examples have from {lengths['min']} to {lengths['max']} candidates; a model needs at "
             "least one example, and the same classes for all"
         )
     return int(lengths["min"])

@@ -27,11 +27,16 @@ class TokenExamples(NamedTuple):
 
     Attributes:
         tokens: Those of each text.
-        truncated: How many examples lost tokens.
+        lost_N: Whether each example lost some, bool; None where none did.
     """
 
     tokens: list[Rows]
-    truncated: int = 0
+    lost_N: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def truncated(self) -> int:
+        """How many examples lost tokens."""
+        return 0 if self.lost_N is None else int(self.lost_N.sum())
 
     def lengths_N(self, rows: Rows) -> Rows:
         """How many tokens these texts have."""

@@ -20,6 +20,7 @@ from surpass.recipes.text import (
     text_small,
     text_tuned,
 )
+from surpass.recipes.vision import vision_paper, vision_paper_vit, vision_small
 from surpass.study import Study
 
 RECIPES: dict[str, Callable[..., Study]] = {
@@ -38,6 +39,9 @@ RECIPES: dict[str, Callable[..., Study]] = {
     "text-pythia": text_pythia,
     "text-qwen": text_qwen,
     "reward-paper": reward_paper,
+    "vision-small": vision_small,
+    "vision-paper": vision_paper,
+    "vision-paper-vit": vision_paper_vit,
 }
 
 
@@ -56,8 +60,8 @@ def find_recipe(name: str, **given: Any) -> Study:
     missing = [what for what in needs(name) if what not in given]
     if missing:
         raise ConfigError(
-            f"study {name} needs {missing[0]}=...: a data set, such as sst2 or sst2(source=FOLDER), or a "
-            "file of yours, text:FILE (docs/data-sets.md lists what there is)"
+            f"study {name} needs {missing[0]}=...: a data set, such as sst2, sst2(source=FOLDER) or cifar10, "
+            "or yours, text:FILE or images:FOLDER (docs/data-sets.md lists what there is)"
         )
     return RECIPES[name](**given)
 

@@ -7,9 +7,12 @@ from importlib import import_module
 
 from surpass.calls import look_here
 from surpass.errors import ConfigError
-from surpass.overrides import given, override
+from surpass.layers import layer_study
+from surpass.overrides import given, override, whole_numbers
 from surpass.recipes import find_recipe, settings_of
 from surpass.study import Study
+
+_LAYERS = "layers="
 
 
 def find_study(name: str, overrides: Sequence[str] = ()) -> Study:
@@ -17,11 +20,16 @@ def find_study(name: str, overrides: Sequence[str] = ()) -> Study:
 
     Args:
         name: A key of `RECIPES`, or `your_module:function`.
-        overrides: Texts `name=value`, as `overrides.override` takes them.
+        overrides: Texts `name=value`, as `overrides.override` takes them, and `layers=1-6`, which reads the
+            students at each of these layers and at their end.
 
     Raises:
         ConfigError: There is no such study, or an override makes no sense.
     """
+    sweeps = [text for text in overrides if text.startswith(_LAYERS)]
+    if sweeps:
+        rest = [text for text in overrides if text not in sweeps]
+        return layer_study(find_study(name, rest), whole_numbers(sweeps[-1].removeprefix(_LAYERS), "layers"))
     module, colon, function = name.partition(":")
     if not colon:
         told, others = given(settings_of(name), overrides)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from surpass.analysis import Curve, Visible, Worth, curves, visible, worths
 from surpass.grouping import grouped
+from surpass.layers import by_layer
 from surpass.report.listing import print_plain
 from surpass.report.methods import ORACLE_MARK, Shortened, percent, table_of
+from surpass.report.probes import groups_table, layers_table, saliency_table
 from surpass.results import Results
+from surpass.saliency import saliency
 from surpass.store import Store
 from surpass.study import Study
+from surpass.worst_groups import by_group
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,6 +55,27 @@ def analysis(results: Results, study: Study, store: Store) -> dict[str, Any]:
             worth._asdict() | {"effective": worth.effective._asdict()} for worth in worths(study, store)
         ],
         "visible": [entry._asdict() for entry in visible(study, store)],
+        "layers": [
+            {name: None if value != value else value for name, value in row._asdict().items()}
+            for row in by_layer(study, results)
+        ],
+        "groups": [
+            row._asdict() | {"groups": [group._asdict() for group in row.groups]}
+            for row in by_group(study, store)
+        ],
+        "saliency": [
+            entry._asdict()
+            | {
+                "strategies": [
+                    row._asdict() | {"accuracy": asdict(row.accuracy)} for row in entry.strategies
+                ],
+                "closed": {
+                    name: None if isinstance(value, float) and math.isnan(value) else value
+                    for name, value in entry.closed._asdict().items()
+                },
+            }
+            for entry in saliency(study, store)
+        ],
     }
 
 
@@ -60,6 +86,9 @@ def print_analysis(results: Results, study: Study, store: Store) -> None:
     print_plain(Text("Whose errors (% of test examples; docs/metrics.md)", style="bold"))
     print_plain(errors_table(results))
     blocks = (
+        ("Accuracy by group (%; docs/probes.md)", groups_table(by_group(study, store))),
+        ("Concept saliency (docs/probes.md)", saliency_table(saliency(study, store))),
+        ("Layers (docs/probes.md)", layers_table(by_layer(study, results))),
         ("What the labels are worth, in truth labels", worth_table(worths(study, store))),
         ("Overfitting to weak labels (validation examples, %)", curves_table(curves(study, store))),
         ("What differences to naive the study can show", visible_table(visible(study, store))),

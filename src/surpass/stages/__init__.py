@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from surpass.stages.base import TRUTH, Context, ExampleStage, LabelStage, ModelStage, Stage
-from surpass.stages.examples import Examples, Features, Hint, Truth
+from surpass.stages.blend import Blend
+from surpass.stages.diversify import Diversify
+from surpass.stages.examples import Examples, Hint, Truth
+from surpass.stages.features import Features
 from surpass.stages.labels import Compare, Label, Relabel, Score
 from surpass.stages.language import Adapt, Prompt
-from surpass.stages.models import Blend, Fit, Stop
+from surpass.stages.models import Fit, Stop
+from surpass.stages.retraining import Retrain
 
 STAGES: dict[str, type[Stage]] = {
     stage.kind: stage
@@ -20,6 +24,8 @@ STAGES: dict[str, type[Stage]] = {
         Blend,
         Adapt,
         Prompt,
+        Retrain,
+        Diversify,
         Label,
         Relabel,
         Score,
@@ -34,6 +40,7 @@ __all__ = [
     "Blend",
     "Compare",
     "Context",
+    "Diversify",
     "ExampleStage",
     "Examples",
     "Features",
@@ -44,6 +51,7 @@ __all__ = [
     "ModelStage",
     "Prompt",
     "Relabel",
+    "Retrain",
     "Score",
     "Stage",
     "Stop",

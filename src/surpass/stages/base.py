@@ -7,13 +7,14 @@ imports no torch; running a stage that needs it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from surpass.artifact import Artifact
+from surpass.errors import SurpassError
 from surpass.identity import digest_of, identity_fields
 from surpass.tasks import Task
 
@@ -82,18 +83,45 @@ class Stage:
         """
         raise NotImplementedError
 
+    @property
+    def follows(self) -> tuple[Stage, ...]:
+        """Stages it takes from that its fields imply and do not name; no part of its identity."""
+        return ()
+
+    @property
+    def together(self) -> str | None:
+        """Stages that say the same run faster together, once all of them can; None for one that runs alone.
+
+        Such stages have `run_all`.
+        """
+        return None
+
+    @staticmethod
+    def run_all(stages: Sequence[Any], contexts: Sequence[Context]) -> list[Any]:
+        """Run stages that say the same of `together`.
+
+        Returns:
+            Of each what `run` returns, or the `SurpassError` that it has met.
+        """
+        raise NotImplementedError
+
     @cached_property
     def upstream(self) -> tuple[Stage, ...]:
         """The stages it takes from."""
         values = [getattr(self, field.name) for field in fields(self)]
         flat = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
-        return tuple(item for item in flat if isinstance(item, Stage))
+        return (*(item for item in flat if isinstance(item, Stage)), *self.follows)
+
+    @property
+    def revision(self) -> int:
+        """Its version, unless that depends on its fields."""
+        return self.version
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """All that can change the result; stages it takes from by their ids."""
         fields_ = identity_fields(self)
-        return {"stage": self.kind, "version": self.version, "fields": fields_, "outside": self.outside()}
+        return {"stage": self.kind, "version": self.revision, "fields": fields_, "outside": self.outside()}
 
     @cached_property
     def id(self) -> str:
@@ -130,6 +158,14 @@ class ModelStage(Stage):
         """The digest of the pretrained weights below the head, where this stage leaves them as they were."""
         return None
 
+    @property
+    def features_source(self) -> ModelStage | str | None:
+        """Whose `Features` its head reads, where it is a head on states that it leaves as they are.
+
+        `model.safetensors` then holds the head alone (`head.weight`, ...).
+        """
+        return None
+
     def sees(self, examples: ExampleStage) -> ExampleStage:
         """Examples in the form that it learned from."""
         return examples
@@ -152,3 +188,21 @@ class LabelStage(Stage):
     def on(self, examples: ExampleStage) -> LabelStage:
         """The labels that come about in the same way on other examples."""
         raise NotImplementedError
+
+
+def only(results: Sequence[Any]) -> dict[str, Any]:
+    """The one result of `run_all` for one stage.
+
+    Raises:
+        SurpassError: It is one.
+    """
+    (result,) = results
+    if isinstance(result, SurpassError):
+        raise result
+    said: dict[str, Any] = result
+    return said
+
+
+def completes(examples: ExampleStage) -> bool:
+    """Whether models complete prompts here: labels are then no probabilities."""
+    return getattr(examples.task, "checked_by", None) is not None

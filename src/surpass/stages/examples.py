@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from surpass.calls import code_digest
 from surpass.errors import ConfigError
 from surpass.identity import identity_field
-from surpass.models.sources import resolve
-from surpass.stages.base import Context, ExampleStage, LabelStage, ModelStage, Stage
+from surpass.stages.base import Context, ExampleStage, LabelStage, Stage
 from surpass.tasks import ExampleTables, Task
 
 _FLOPS_PER_EXAMPLE_READ = 5e6
@@ -71,7 +70,9 @@ class Examples(ExampleStage):
 
         tables = self._drawn()
         require_unique(tables.inputs["id"].to_pylist(), f"examples of {self.label}")
-        pq.write_table(tables.inputs, context.out / "inputs.parquet")
+        # Of images a row group of all would be read as one piece of many gigabytes.
+        rows = 1000 if "image" in tables.inputs.column_names else None
+        pq.write_table(tables.inputs, context.out / "inputs.parquet", row_group_size=rows)
         pq.write_table(tables.truth, context.out / "truth.parquet")
         said: dict[str, Any] = {"num_examples": tables.inputs.num_rows}
         return said | ({"notes": dict(tables.notes)} if tables.notes else {})
@@ -138,69 +139,6 @@ class Hint(ExampleStage):
         pq.write_table(inputs.append_column("hint", shown), context.out / "inputs.parquet")
         pq.write_table(pq.read_table(examples.file("truth.parquet")), context.out / "truth.parquet")
         return {"num_examples": inputs.num_rows}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pass(Stage):
-    """A pass of a model over examples, without learning: what `Features` and `Label` share.
-
-    Attributes:
-        source: A stage that gives a model, or the name of a pretrained one.
-        examples: What it sees.
-    """
-
-    runs_in: ClassVar[str] = "surpass.train.label"
-
-    source: ModelStage | str
-    examples: ExampleStage
-
-    @property
-    def label(self) -> str:
-        """Whose pass over what."""
-        source = self.source
-        name = source.label if isinstance(source, ModelStage) else resolve(source).short_name
-        return f"{name}-on-{self.examples.label}"
-
-    @property
-    def model(self) -> str:
-        """The pretrained model behind it."""
-        return self.source.model if isinstance(self.source, ModelStage) else self.source
-
-    @property
-    def cost(self) -> float:
-        """Forward passes."""
-        return resolve(self.model).flops * (self.examples.size or 10_000)
-
-    def outside(self) -> dict[str, str]:
-        """The weights of a pretrained source."""
-        return {} if isinstance(self.source, ModelStage) else {"model": resolve(self.source).digest}
-
-    @classmethod
-    def of(cls, source: ModelStage | str, examples: ExampleStage) -> Self:
-        """The pass of a source over examples, in the form that it learned from."""
-        seen = source.sees(examples) if isinstance(source, ModelStage) else examples
-        return cls(source=source, examples=seen)
-
-    def on(self, examples: ExampleStage) -> Self:
-        """The same model's pass over other examples."""
-        return self.of(self.source, examples)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Features(Pass):
-    """Frozen hidden states of a model, once for every rule and head that wants them.
-
-    Files: `features.safetensors` (float32, examples x features) and `ids.parquet`, row for row.
-    """
-
-    kind: ClassVar[str] = "features"
-    version: ClassVar[int] = 1
-
-    def run(self, context: Context) -> dict[str, Any]:
-        """One pass over the examples."""
-        from surpass.train.label import run_features
-
-        return run_features(self, context)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from surpass.calls import code_digest, parse
 from surpass.identity import identity_field
 from surpass.models.sources import resolve
 from surpass.rules import find_rule
-from surpass.stages.base import Context, ExampleStage, LabelStage, Stage
-from surpass.stages.examples import Examples, Features, Pass
+from surpass.stages.base import Context, ExampleStage, LabelStage, ModelStage, Stage, completes
+from surpass.stages.examples import Examples
+from surpass.stages.features import GIVE_STATES, Features, Pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,23 @@ class Label(Pass, LabelStage):
     def teacher(self) -> str:
         """The model that labels."""
         return resolve(self.model).short_name
+
+    @cached_property
+    def features(self) -> Features | None:
+        """The states that a head reads here, where nothing below it was trained."""
+        if completes(self.examples):
+            return None
+        if isinstance(self.source, ModelStage):
+            source = self.source.features_source
+            return None if source is None else Features(source=source, examples=self.examples)
+        found = resolve(self.source)
+        reads = found.family in GIVE_STATES and found.path is not None
+        return Features(source=self.source, examples=self.examples) if reads else None
+
+    @property
+    def follows(self) -> tuple[Stage, ...]:
+        """Those states."""
+        return () if self.features is None else (self.features,)
 
     def run(self, context: Context) -> dict[str, Any]:
         """Label."""

@@ -122,6 +122,10 @@ class Adapt(ModelStage):
     recipe: Recipe = field(default_factory=_once)
     seed: int
 
+    def __post_init__(self) -> None:
+        if self.recipe.optimizer != "adamw":
+            raise ConfigError(f"{self.recipe.optimizer} is for heads on frozen states; texts need adamw")
+
     @property
     def teacher(self) -> str:
         """Nobody; the texts themselves."""

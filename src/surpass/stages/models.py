@@ -1,19 +1,21 @@
-"""Stages that give a model: fine-tuning, choosing among its snapshots, and averages of weights."""
+"""Stages that give a model: fine-tuning, and choosing among its snapshots."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from surpass.calls import code_digest
+from surpass.calls import code_digest, parse
 from surpass.errors import ConfigError
 from surpass.identity import execution_field, identity_field
 from surpass.losses import find_loss
 from surpass.models.adapters import find_adapter
 from surpass.models.sources import resolve
-from surpass.stages.base import TRUTH, Context, ExampleStage, LabelStage, ModelStage, Stage
+from surpass.stages.base import TRUTH, Context, ExampleStage, LabelStage, ModelStage, Stage, completes, only
 from surpass.stages.examples import Examples, Hint
+from surpass.stages.features import GIVE_STATES, Features
 from surpass.train.recipe import Recipe
 
 _BACKWARD = 3.0
@@ -57,8 +59,18 @@ class Fit(ModelStage):
     ema: float = identity_field(0.0, since_default=True)
 
     def __post_init__(self) -> None:
-        find_loss(self.loss)
+        loss = find_loss(self.loss)
         find_adapter(self.adapter)
+        if self.recipe.optimizer == "lbfgs":
+            if not loss.labels_only:
+                raise ConfigError(
+                    f"loss {self.loss} changes with what the head says, so there is no minimum for lbfgs to "
+                    "find; take xent, or optimizer=adamw"
+                )
+            if self.features_source is None:
+                raise ConfigError(
+                    "lbfgs is for heads on frozen states; say adapter=frozen, or optimizer=adamw"
+                )
         if self.start is not None and not self.start.has_weights:
             raise ConfigError(f"{self.start.kind} {self.start.label} has no weights to begin with")
         if not 0 <= self.ema < 1:
@@ -72,11 +84,50 @@ class Fit(ModelStage):
     @property
     def origin(self) -> str | None:
         """The pretrained weights, if the head alone is trained on them."""
-        return resolve(self.model).digest if self.adapter == "frozen" and self.keeps_changes else None
+        return resolve(self.model).digest if self._trains_head and self.keeps_changes else None
+
+    @property
+    def _trains_head(self) -> bool:
+        return parse(self.adapter).name == "frozen"
+
+    @cached_property
+    def features_source(self) -> ModelStage | str | None:
+        """The model whose states the head reads, if the head alone is trained and they are worth keeping."""
+        source = resolve(self.model)
+        if not self._trains_head or source.family not in GIVE_STATES or source.path is None:
+            return None
+        if completes(self.examples):
+            return None
+        if self.start is None:
+            return self.model
+        return self.start if self.start.features_source is None else self.start.features_source
+
+    @cached_property
+    def features(self) -> Features | None:
+        """The states that it learns from, where it trains a head on them."""
+        source = self.features_source
+        return None if source is None else Features(source=source, examples=self.examples)
+
+    @property
+    def follows(self) -> tuple[Stage, ...]:
+        """Those states."""
+        return () if self.features is None else (self.features,)
+
+    @property
+    def together(self) -> str | None:
+        """Heads on states are trained many at once."""
+        return None if self.features is None else "heads"
+
+    @property
+    def revision(self) -> int:
+        """Heads on states begin with weights of their own, whatever else loading the body has drawn."""
+        return self.version if self.features is None else self.version + 1
 
     @property
     def keeps_changes(self) -> bool:
         """Whether only what the adapter trains is written: the rest is in the pretrained model's files."""
+        if self.features_source is not None:
+            return True
         return self.adapter != "full" and self.start is None and resolve(self.model).path is not None
 
     @property
@@ -113,13 +164,22 @@ class Fit(ModelStage):
         """Make of the pretrained model what this fit made of it, in place."""
         from surpass.train.run import load_fitted
 
+        if self.start is not None and self.features_source is not None:
+            self.start.load_into(model, context)
         load_fitted(model, self.adapter, context.find(self).file("model.safetensors"))
 
     def run(self, context: Context) -> dict[str, Any]:
         """Fine-tune."""
         from surpass.train.run import run_fit
 
-        return run_fit(self, context)
+        return run_fit(self, context) if self.together is None else only(self.run_all([self], [context]))
+
+    @staticmethod
+    def run_all(stages: Sequence[Any], contexts: Sequence[Context]) -> list[Any]:
+        """Train many heads at once."""
+        from surpass.train.many import run_all
+
+        return run_all(stages, contexts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +214,10 @@ class Stop(ModelStage):
     snapshots: int = 10
 
     def __post_init__(self) -> None:
+        if self.fit.recipe.optimizer == "lbfgs":
+            raise ConfigError(
+                "lbfgs goes to the minimum at once, so there is nowhere to stop; leave that out"
+            )
         if not 1 <= self.snapshots <= 100:
             raise ConfigError(f"snapshots={self.snapshots} must be from 1 to 100")
 
@@ -161,7 +225,33 @@ class Stop(ModelStage):
     def upstream(self) -> tuple[Stage, ...]:
         """What the fit takes from, and what it is judged by."""
         judges = (self.examples,) if isinstance(self.labels, str) else (self.examples, self.labels)
-        return (*self.fit.upstream, *judges)
+        return (*self.fit.upstream, *judges, *self.follows)
+
+    @cached_property
+    def features(self) -> Features | None:
+        """The states of the examples on which it is judged, where the fit trains a head on states."""
+        source = self.features_source
+        return None if source is None else Features(source=source, examples=self.examples)
+
+    @property
+    def follows(self) -> tuple[Stage, ...]:
+        """Those states."""
+        return () if self.features is None else (self.features,)
+
+    @property
+    def features_source(self) -> ModelStage | str | None:
+        """That of the fit."""
+        return self.fit.features_source
+
+    @property
+    def together(self) -> str | None:
+        """As the fit."""
+        return self.fit.together
+
+    @property
+    def revision(self) -> int:
+        """As the fit's."""
+        return self.version + self.fit.revision - self.fit.version
 
     @property
     def model(self) -> str:  # type: ignore[override]
@@ -208,73 +298,14 @@ class Stop(ModelStage):
         """Make of the pretrained model what the best snapshot was, in place."""
         from surpass.train.run import load_fitted
 
+        if self.fit.start is not None and self.features_source is not None:
+            self.fit.start.load_into(model, context)
         load_fitted(model, self.fit.adapter, context.find(self).file("model.safetensors"))
 
     def run(self, context: Context) -> dict[str, Any]:
         """Fine-tune."""
         from surpass.train.run import run_stop
 
-        return run_stop(self, context)
+        return run_stop(self, context) if self.together is None else only(self.run_all([self], [context]))
 
-
-@dataclass(frozen=True, kw_only=True)
-class Blend(ModelStage):
-    """A weighted mean of the weights of models of one shape, such as before and after fine-tuning.
-
-    File: `model.safetensors`.
-
-    Attributes:
-        model: The pretrained model.
-        examples: Some that the models can read.
-        fits: What it became.
-        weights: Of the pretrained model, then of each fit; they sum to 1.
-
-    Source:
-        Wortsman et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT).
-    """
-
-    kind: ClassVar[str] = "blend"
-    version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.train.average"
-
-    model: str = execution_field()
-    examples: ExampleStage
-    fits: tuple[ModelStage, ...]
-    weights: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.weights) != len(self.fits) + 1 or abs(sum(self.weights) - 1) > 1e-9:
-            raise ConfigError(
-                f"weights={self.weights} must be {len(self.fits) + 1} numbers that sum to 1: "
-                "of the pretrained model, then of each fit"
-            )
-
-    @property
-    def seed(self) -> int:
-        """That of the first fit."""
-        first = self.fits[0]
-        return int(getattr(first.fit if isinstance(first, Stop) else first, "seed", 0))
-
-    @property
-    def teacher(self) -> str:
-        """Whom it learned from."""
-        return self.fits[0].teacher
-
-    @property
-    def label(self) -> str:
-        """What is averaged."""
-        return f"{self.fits[0].label}-blend-{'-'.join(f'{weight:g}' for weight in self.weights)}"
-
-    def outside(self) -> dict[str, str]:
-        """The pretrained weights."""
-        return {"model": resolve(self.model).digest}
-
-    def sees(self, examples: ExampleStage) -> ExampleStage:
-        """Examples in the form that its first fit learned from."""
-        return self.fits[0].sees(examples)
-
-    def run(self, context: Context) -> dict[str, Any]:
-        """Average."""
-        from surpass.train.average import run_blend
-
-        return run_blend(self, context)
+    run_all = staticmethod(Fit.run_all)

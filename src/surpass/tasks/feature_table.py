@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from surpass.errors import DataError
+from surpass.tasks.attributes import read_attribute
 from surpass.tasks.tables import (
     Classes,
     doubles,
@@ -43,6 +44,7 @@ class FeatureTable(NamedTuple):
         truth_N: The place of each row's class among `classes`.
         classes: What the file calls each class.
         kept: The columns `difficulty` (float32) and `length` (int32), where the file has them.
+        attribute: Of each row (int16 or string), where a column is named for it.
     """
 
     ids: list[str]
@@ -51,9 +53,10 @@ class FeatureTable(NamedTuple):
     truth_N: npt.NDArray[np.int16]
     classes: Classes
     kept: dict[str, npt.NDArray[Any]]
+    attribute: pa.Array | None = None
 
 
-def read_feature_table(path: str, *, classes: Classes = ()) -> FeatureTable:
+def read_feature_table(path: str, *, classes: Classes = (), attribute: str = "") -> FeatureTable:
     """The rows of a user's own file.
 
     Its columns: `features` (a list of numbers, equally many in every row) or f0, f1, ... (numbers);
@@ -64,6 +67,7 @@ def read_feature_table(path: str, *, classes: Classes = ()) -> FeatureTable:
     Args:
         path: A Parquet file.
         classes: All values that the truth may have, in order; empty for those it has, ascending.
+        attribute: The column of a spurious attribute (whole numbers or strings); empty for none.
 
     Raises:
         DataError: The file is missing, damaged or lacks something. Rows are counted from 0.
@@ -84,6 +88,8 @@ def read_feature_table(path: str, *, classes: Classes = ()) -> FeatureTable:
     hashes = [sha256(row.tobytes()).hexdigest()[:32] for row in (features_ND + np.float32(0)).astype("<f4")]
     truth = truth_name(path, table.column_names)
     truth_N, classes = read_truth(path, table[truth], truth, classes)
+    if attribute and attribute not in table.column_names:
+        raise DataError(f"{path} has no column {attribute}; it has {', '.join(table.column_names)[:200]}")
     return FeatureTable(
         ids=read_ids(path, table, hashes, "features"),
         groups=read_groups(table, hashes),
@@ -91,6 +97,7 @@ def read_feature_table(path: str, *, classes: Classes = ()) -> FeatureTable:
         truth_N=truth_N,
         classes=classes,
         kept={n: read_numbers(path, table, n, kind) for n, kind in _KEPT.items() if n in table.column_names},
+        attribute=read_attribute(path, table[attribute], attribute) if attribute else None,
     )
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from surpass.errors import DataError
-from surpass.identity import execution_field, remembered_digest
+from surpass.identity import execution_field, identity_field, remembered_digest
 from surpass.tasks import splits
 from surpass.tasks.base import ExampleTables
 from surpass.tasks.feature_table import FeatureTable, no_table, read_feature_table
@@ -43,6 +43,7 @@ class FeaturesTask(TableTask):
         standardise: Subtract from each feature its mean over the supervisor's part, and divide by its
             standard deviation there (by 1 where that is 0). No truth is looked at. Every row of the part
             counts, whatever sample is asked for later.
+        attribute: The column of a spurious attribute, which with the truth makes groups; empty for none.
 
     Raises:
         ConfigError: `classes` are no classes.
@@ -53,6 +54,7 @@ class FeaturesTask(TableTask):
     classes: Classes = ()
     split_seed: int = 0
     standardise: bool = True
+    attribute: str = identity_field("", since_default=True)
 
     def __post_init__(self) -> None:
         require_classes(self.classes)
@@ -94,7 +96,8 @@ class FeaturesTask(TableTask):
 
         Returns:
             `inputs` with `id` string, `features` list<float32>, `candidates` list<uint16> of 0 to the
-            number of classes less 1, and `difficulty` float32 and `length` int32 where the file has them;
+            number of classes less 1, `difficulty` float32 and `length` int32 where the file has them, and
+            `attribute` int16 or string where a column is named for it;
             `truth` with `id` and the class's place in `class_names`, int16.
 
         Raises:
@@ -109,12 +112,14 @@ class FeaturesTask(TableTask):
             "candidates": candidates_column(len(rows), self.num_classes),
         }
         columns |= {name: pa.array(values[rows]) for name, values in self._table.kept.items()}
+        if self._table.attribute is not None:
+            columns["attribute"] = self._table.attribute.take(pa.array(rows))
         truth = pa.array(self._table.truth_N[rows])
         return ExampleTables(pa.table(columns), pa.table({"id": columns["id"], "truth": truth}))
 
     @cached_property
     def _table(self) -> FeatureTable:
-        return read_feature_table(self.path, classes=self.classes)
+        return read_feature_table(self.path, classes=self.classes, attribute=self.attribute)
 
     @cached_property
     def _parts(self) -> npt.NDArray[np.str_]:

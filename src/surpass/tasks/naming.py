@@ -15,9 +15,10 @@ from surpass import calls
 from surpass.errors import ConfigError
 from surpass.tasks.base import Task
 
-OWN_FILE = "a file of your own is text:FILE, preference:FILE, generation:FILE or features:FILE"
+OWN_FILE = "a file of your own is text:FILE, preference:FILE, generation:FILE, features:FILE or images:FOLDER"
 
 _PATHS = ("path", "source", "puzzles")
+_NONE: Mapping[str, str] = MappingProxyType({})
 _FORM = re.compile(r"([A-Za-z_][\w.-]*(?::[A-Za-z_]\w*)?)\s*(\(.*\))?", re.DOTALL)
 
 
@@ -34,6 +35,7 @@ FILES = {
     "preference": _Place("surpass.tasks.preference", "PreferenceTask"),
     "generation": _Place("surpass.tasks.generation", "GenerationTask"),
     "features": _Place("surpass.tasks.features", "FeaturesTask"),
+    "images": _Place("surpass.tasks.images", "ImageTask"),
     "chess-pgn": _Place("surpass.tasks.chess_text", "ChessTextTask", {"form": "pgn"}),
 }
 """Tasks that need a file."""
@@ -47,6 +49,7 @@ _KINDS = {
     "choice": _Place("surpass.tasks.text", "ChoiceTask"),
     "preference": FILES["preference"],
     "generation": FILES["generation"],
+    "image": FILES["images"],
 }
 
 
@@ -54,10 +57,10 @@ def find_task(text: str) -> Task:
     r"""The task that a text names; its data are looked for later, when they are needed.
 
     Args:
-        text: `chess`, a data set of the catalog such as `sst2`, `text:FILE` and others of `FILES`, or
-            `your_module:YourTask`. Fields of the task's class may be set in brackets, as in
-            `sst2(source=FOLDER)` or `text(path=FILE, text="{premise}\n{hypothesis}", label=gold)`; what has a
-            comma or a line break in it needs quotes.
+        text: `chess`, a data set of the catalog such as `sst2`, `text:FILE` and others of `FILES`,
+            `images:FOLDER(label=...)`, or `your_module:YourTask`. Fields of the task's class may be set in
+            brackets, as in `sst2(source=FOLDER)` or `text(path=FILE, text="{premise}\n{hypothesis}",
+            label=gold)`; what has a comma or a line break in it needs quotes.
 
     Raises:
         ConfigError: There is no such task, or it has no such setting.
@@ -65,6 +68,10 @@ def find_task(text: str) -> Task:
     kind, colon, path = text.partition(":")
     if colon and kind in FILES and path:
         if path.endswith(")") and not os.path.exists(path):
+            if kind == "images":
+                folder, _, rest = path.rpartition("(")
+                settings = calls.parse(f"task({rest}").settings
+                return _made(kind, FILES[kind], settings, {"path": folder})
             file, _, rest = path.partition("(")
             raise ConfigError(f"there is no file {path!r}; with settings, write {kind}(path={file}, {rest}")
         return _made(kind, FILES[kind], {"path": path})
@@ -98,11 +105,11 @@ def _place(name: str) -> _Place:
     return known[name]
 
 
-def _made(name: str, place: Any, settings: dict[str, Any]) -> Task:
-    """The task, with settings brought to the types of its fields."""
+def _made(name: str, place: Any, settings: dict[str, Any], given: Mapping[str, str] = _NONE) -> Task:
+    """The task, with settings brought to the types of its fields; `given` cannot be set again."""
     said: dict[str, Any] = {}
     if isinstance(place, _Place):
-        said = dict(place.said)
+        said = {**place.said, **{key: os.path.expanduser(value) for key, value in given.items()}}
         place = getattr(import_module(place.module), place.name)
     own = {field.name: field for field in fields(place)}
     for key, value in settings.items():

@@ -23,6 +23,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from surpass.errors import ConfigError
+from surpass.identity import identity_field
+from surpass.tasks import spurious as planted_attribute
+from surpass.tasks.axes import beside, rotation, simplex
 from surpass.tasks.base import ExampleTables
 from surpass.tasks.tables import list_column
 
@@ -30,7 +33,7 @@ PARTS = ("weak", "student", "validation", "test")
 MAX_SIZE = 100_000
 """Examples of each part and seed; another seed gives others."""
 
-_CLASS, _CONCEPT, _NOISE, _FLIP, _LENGTH, _AXES = range(6)
+_CLASS, _CONCEPT, _NOISE, _FLIP, _LENGTH, _AXES, _ATTRIBUTE, _DIRECTIONS = range(8)
 _STACK = 1024
 _LOG_LENGTH, _LOG_LENGTH_SPREAD = 4.0, 0.5
 _GRID = np.linspace(-9, 9, 1201)
@@ -55,6 +58,10 @@ class PlantedTask:
         imbalance: How many times as frequent the first class is as the last, at least 1; those
             between form a geometric series.
         problem_seed: Another seed is another problem: other directions in which classes differ.
+        spurious: How often the attribute is the truth in the parts "weak" and "student", from 1 / C,
+            where it says nothing, to 1; 0 for no attribute. In the other parts it says nothing.
+        spurious_distance: Distance between the features of any two attributes, in standard deviations
+            of a feature's noise, in directions of their own that depend on `problem_seed`.
 
     Raises:
         ConfigError: A value makes no sense.
@@ -68,6 +75,8 @@ class PlantedTask:
     label_noise: float = 0.0
     imbalance: float = 1.0
     problem_seed: int = 0
+    spurious: float = identity_field(0.0, since_default=True)
+    spurious_distance: float = identity_field(8.0, since_default=True)
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -91,6 +100,12 @@ class PlantedTask:
                 f"label_noise={self.label_noise!r} must be at least 0 and below (C - 1) / C = "
                 f"{(self.num_classes - 1) / self.num_classes:.4g}, where the truth would say nothing"
             )
+        planted_attribute.require_spurious(
+            self.spurious,
+            self.spurious_distance,
+            num_classes=self.num_classes,
+            num_features=self.num_features,
+        )
 
     @property
     def name(self) -> str:
@@ -131,7 +146,7 @@ class PlantedTask:
     @cached_property
     def concepts_CU(self) -> Floats:
         """The mean of the concept in each class: corners of a regular simplex."""
-        return _simplex(self.num_classes) * (self.separation / math.sqrt(2))
+        return simplex(self.num_classes) * (self.separation / math.sqrt(2))
 
     @cached_property
     def weights_UD(self) -> Floats:
@@ -140,8 +155,16 @@ class PlantedTask:
         num_axes = self.num_classes - 1
         weights_UD = np.zeros((num_axes, self.num_features))
         for block, strength in enumerate(self._strengths_B.tolist()):
-            weights_UD[:, block * num_axes : (block + 1) * num_axes] = strength * _rotation(rng, num_axes)
+            weights_UD[:, block * num_axes : (block + 1) * num_axes] = strength * rotation(rng, num_axes)
         return weights_UD
+
+    @cached_property
+    def attributes_CD(self) -> Floats:
+        """What each attribute adds to the features, orthogonal to what the concept adds."""
+        rng = np.random.default_rng((_DIRECTIONS, self.problem_seed))
+        spread = self.spurious_distance / math.sqrt(2)
+        moved_CD: Floats = simplex(self.num_classes) * spread @ beside(self.weights_UD, rng)
+        return moved_CD
 
     @cached_property
     def _strengths_B(self) -> Floats:
@@ -158,6 +181,9 @@ class PlantedTask:
         With S the precision of those features, t = separation / sqrt(2 (1 + 1 / S)), and class shares p,
         the best rule is right on an example before label noise with probability
         sum over c of p_c * integral of phi(z) * product over j != c of Phi(z + t + log(p_c / p_j) / t) dz.
+
+        With a spurious attribute this holds in the parts where it says nothing; there a rule that sees only
+        leading features may be unable to tell the attribute's share, and then stays below.
 
         Args:
             num_leading: How many leading features; None for all. A multiple of C - 1.
@@ -194,8 +220,8 @@ class PlantedTask:
         Returns:
             `inputs` with `id` string, `features` list<float32> of D, `candidates` list<uint16> of 0 to
             C - 1, `difficulty` float32, which is minus the distance of the features to the nearest
-            boundary of the best rule, in standard deviations, and `length` int32, which depends on
-            nothing else; `truth` with `id` and the class, int16.
+            boundary of the best rule, in standard deviations, `length` int32, which depends on
+            nothing else, and `attribute` int16 where there is one; `truth` with `id` and the class, int16.
 
         Raises:
             ConfigError: Part, mix or seed is unknown, or more than `MAX_SIZE` are asked for.
@@ -217,7 +243,10 @@ class PlantedTask:
         # same bits whatever the size.
         num_rows = -(-size // _STACK) * _STACK
         key = (PARTS.index(part), seed, self.problem_seed)
-        streams = [np.random.default_rng((use, *key)) for use in range(_LENGTH + 1)]
+        streams = {
+            use: np.random.default_rng((use, *key))
+            for use in (_CLASS, _CONCEPT, _NOISE, _FLIP, _LENGTH, _ATTRIBUTE)
+        }
         shares_C = np.cumsum(self.prior_C)
         class_N = np.searchsorted(shares_C[:-1], streams[_CLASS].random(num_rows), side="right")
         concept_NU = streams[_CONCEPT].standard_normal((num_rows, self.num_classes - 1))
@@ -226,6 +255,16 @@ class PlantedTask:
         features_ND += _product(concept_NU, self.weights_UD).astype(np.float32)
         truth_N = (class_N + self._shift(streams[_FLIP].random((num_rows, 2)))) % self.num_classes
         length_N = np.exp(_LOG_LENGTH + _LOG_LENGTH_SPREAD * streams[_LENGTH].standard_normal(num_rows))
+        attribute: dict[str, pa.Array] = {}
+        if self.spurious:
+            attribute_N = planted_attribute.attributes(
+                truth_N,
+                streams[_ATTRIBUTE].random((num_rows, 2)),
+                strength=self.spurious if part in planted_attribute.LEARNED_FROM else 1 / self.num_classes,
+                num_classes=self.num_classes,
+            )
+            features_ND += self.attributes_CD.astype(np.float32)[attribute_N]
+            attribute["attribute"] = pa.array(attribute_N[:size].astype(np.int16))
         distance_N = self._distance(features_ND)
         columns = {
             "id": pa.array([f"{part}-{seed}-{number}" for number in range(size)], pa.string()),
@@ -235,7 +274,7 @@ class PlantedTask:
             "length": pa.array(np.rint(length_N[:size]).astype(np.int32)),
         }
         truth = pa.array(truth_N[:size].astype(np.int16))
-        return ExampleTables(pa.table(columns), pa.table({"id": columns["id"], "truth": truth}))
+        return ExampleTables(pa.table(columns | attribute), pa.table({"id": columns["id"], "truth": truth}))
 
     def _shift(self, uniform_N2: Floats) -> npt.NDArray[np.int64]:
         """How many classes on the truth is from the class that the features were drawn for."""
@@ -252,22 +291,6 @@ class PlantedTask:
         best_two = np.partition(scores_NC, -2, axis=1)[:, -2:]
         distance_N: Floats = (best_two[:, 1] - best_two[:, 0]) * (self._spread() / self.separation)
         return distance_N
-
-
-def _simplex(num_points: int) -> Floats:
-    """Points (C, C - 1) around 0, any two sqrt(2) apart."""
-    points_CU = np.zeros((num_points, num_points - 1))
-    for axis in range(num_points - 1):
-        points_CU[: axis + 1, axis], points_CU[axis + 1, axis] = 1, -(axis + 1)
-    simplex_CU: Floats = points_CU / np.linalg.norm(points_CU, axis=0)
-    return simplex_CU
-
-
-def _rotation(rng: np.random.Generator, width: int) -> Floats:
-    """A random orthogonal matrix; the signs make it the same for every implementation of QR."""
-    orthogonal, triangle = np.linalg.qr(rng.standard_normal((width, width)))
-    rotation: Floats = orthogonal * np.sign(np.diag(triangle))
-    return rotation
 
 
 def _product(left_NK: npt.NDArray[Any], right_KM: Floats) -> Floats:

@@ -46,6 +46,7 @@ class Texts(NamedTuple):
         notes: What was left out, in words, with how many.
         in_turn: The parts in which classes take turns, see `tables.draw`.
         difficulty_N: Where it is known.
+        attribute: Where there is one.
     """
 
     ids: list[str]
@@ -55,6 +56,7 @@ class Texts(NamedTuple):
     notes: Mapping[str, int] = MappingProxyType({})
     in_turn: tuple[str, ...] = ()
     difficulty_N: npt.NDArray[np.float32] | None = None
+    attribute: pa.Array | None = None
 
 
 class TextsTask(TableTask):
@@ -90,7 +92,8 @@ class TextsTask(TableTask):
 
         Returns:
             `inputs` with `id` string, `text` string, `candidates` list<uint16> of 0 to the number of
-            classes less 1, `length` int32 in characters, `difficulty` float32 where it is known, and `ask`
+            classes less 1, `length` int32 in characters, `difficulty` float32 where it is known, `attribute`
+            int16 or string where there is one, and `ask`
             string, what a prompted model is asked behind the text, where there is such a question;
             `truth` with `id` and the class's place in `class_names`, int16.
 
@@ -112,6 +115,8 @@ class TextsTask(TableTask):
         }
         if found.difficulty_N is not None:
             columns["difficulty"] = pa.array(found.difficulty_N[rows])
+        if found.attribute is not None:
+            columns["attribute"] = found.attribute.take(pa.array(rows))
         if self.ask:
             columns["ask"] = pa.array([self.ask] * len(rows), pa.string())
         truth = pa.table({"id": columns["id"], "truth": pa.array(found.truth_N[rows])})
@@ -209,6 +214,7 @@ class TextTask(TextsTask):
         group: The column of what stays together; empty for `group` if there is one.
         difficulty_column: The column of a number, larger for harder; empty for `difficulty` if there is one.
         ask: A question to put behind each text for models that are prompted.
+        attribute: The column of a spurious attribute, which with the truth makes groups; empty for none.
         balance: "yes" to drop rows until classes are equally frequent, as `protocol.balance` says.
 
     Raises:
@@ -226,6 +232,7 @@ class TextTask(TextsTask):
     difficulty_column: str = identity_field("", since_default=True)
     ask: str = identity_field("", since_default=True)
     balance: str = identity_field("no", since_default=True)
+    attribute: str = identity_field("", since_default=True)
 
     def __post_init__(self) -> None:
         require_classes(self.classes)
@@ -256,7 +263,7 @@ class TextTask(TextsTask):
 
     @cached_property
     def _table(self) -> TextTable:
-        columns = Columns(self.text, self.label, self.id, self.group, self.difficulty_column)
+        columns = Columns(self.text, self.label, self.id, self.group, self.difficulty_column, self.attribute)
         return read_text_table(self.path, classes=self.classes, columns=columns)
 
     @cached_property
@@ -265,7 +272,12 @@ class TextTask(TextsTask):
         table = self._table
         parts = splits.assign(table.groups, PROPORTIONS, self.split_seed)
         found = Texts(
-            table.ids, table.texts, table.truth_N, np.array(parts, np.str_), difficulty_N=table.difficulty_N
+            table.ids,
+            table.texts,
+            table.truth_N,
+            np.array(parts, np.str_),
+            difficulty_N=table.difficulty_N,
+            attribute=table.attribute,
         )
         if self.balance == "no":
             return found
@@ -282,4 +294,5 @@ class TextTask(TextsTask):
             notes=notes,
             in_turn=(protocol.TEST,),
             difficulty_N=None if table.difficulty_N is None else table.difficulty_N[kept],
+            attribute=None if table.attribute is None else table.attribute.take(pa.array(kept)),
         )

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from surpass.data.files import FilePart, is_archive
 from surpass.data.loading import read_rows
 from surpass.errors import ConfigError, DataError
+from surpass.tasks.attributes import read_attribute
 from surpass.tasks.tables import (
     Classes,
     read_groups,
@@ -45,6 +46,7 @@ class TextTable(NamedTuple):
         truth_N: The place of each row's class among `classes`.
         classes: What the file calls each class.
         difficulty_N: Where the file has it.
+        attribute: Of each row (int16 or string), where a column is named for it.
     """
 
     ids: list[str]
@@ -53,6 +55,7 @@ class TextTable(NamedTuple):
     truth_N: npt.NDArray[np.int16]
     classes: Classes
     difficulty_N: npt.NDArray[np.float32] | None
+    attribute: pa.Array | None = None
 
 
 class Columns(NamedTuple):
@@ -64,6 +67,7 @@ class Columns(NamedTuple):
         id: Empty for `id`, if there is one; likewise the others.
         group: See `id`.
         difficulty: See `id`.
+        attribute: A spurious attribute (whole numbers or strings; of CSV and TSV, strings); empty for none.
     """
 
     text: str = "text"
@@ -71,6 +75,7 @@ class Columns(NamedTuple):
     id: str = ""
     group: str = ""
     difficulty: str = ""
+    attribute: str = ""
 
 
 PLAIN = Columns()
@@ -112,6 +117,9 @@ def read_text_table(path: str, *, classes: Classes = (), columns: Columns = PLAI
         classes=classes,
         difficulty_N=(
             read_numbers(path, table, "difficulty", np.float32, columns.difficulty) if hard else None
+        ),
+        attribute=(
+            read_attribute(path, table["attribute"], columns.attribute) if columns.attribute else None
         ),
     )
 
@@ -210,6 +218,9 @@ def _table(path: str, rows: Rows, columns: Columns, classes: Classes) -> tuple[p
             require_column(path, rows, name)
         if name or any(use in row for row in rows):
             found[use] = (name or use, [row.get(name or use) for row in rows])
+    if columns.attribute:
+        require_column(path, rows, columns.attribute)
+        found["attribute"] = (columns.attribute, [row.get(columns.attribute) for row in rows])
     if is_delimited(path):
         numbers = all(type(value) is int for value in classes)
         for use, (name, values) in found.items():

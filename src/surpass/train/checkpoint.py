@@ -38,8 +38,18 @@ def save_checkpoint(
     for place, state in optimizer.state_dict()["state"].items():
         tensors |= {f"{_OPTIMIZER}{place}.{name}": value.contiguous() for name, value in state.items()}
     tensors |= {_EXTRA + name: value.contiguous() for name, value in extra.items()}
+    write_state(path, position, tensors)
+
+
+def write_state(path: Path, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write tensors with the position that they belong to and a digest, whole or not at all.
+
+    Raises:
+        StoreError: The file cannot be written; the old one is as it was.
+    """
     text = json.dumps(position, sort_keys=True)
-    atomic_write(path, save(tensors, {"position": text, "sha256": _digest(text, tensors)}))
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    atomic_write(path, save(whole, {"position": text, "sha256": digest(text, whole)}))
 
 
 def load_checkpoint(
@@ -53,21 +63,32 @@ def load_checkpoint(
     Raises:
         DataError: The file is missing, damaged, or of another model; then nothing was changed.
     """
+    position, tensors = read_state(path)
+    if _shapes(_behind(_MODEL, tensors)) != _shapes(model.state_dict()):
+        raise DataError(f"cannot go on from {path} (of another model): delete it to begin anew")
+    model.load_state_dict(_behind(_MODEL, tensors))
+    _restore_moments(optimizer, _behind(_OPTIMIZER, tensors))
+    return position, _behind(_EXTRA, tensors)
+
+
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Position and tensors, as written.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         text = metadata["position"]
-        sound = metadata["sha256"] == _digest(text, tensors)
+        sound = metadata["sha256"] == digest(text, tensors)
     except (OSError, SafetensorError, TypeError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"cannot go on from {path} ({reason}): delete it to begin anew") from None
-    if not sound or _shapes(_behind(_MODEL, tensors)) != _shapes(model.state_dict()):
-        what = "of another model" if sound else "damaged"
-        raise DataError(f"cannot go on from {path} ({what}): delete it to begin anew")
-    model.load_state_dict(_behind(_MODEL, tensors))
-    _restore_moments(optimizer, _behind(_OPTIMIZER, tensors))
-    return json.loads(text), _behind(_EXTRA, tensors)
+    if not sound:
+        raise DataError(f"cannot go on from {path} (damaged): delete it to begin anew")
+    return json.loads(text), tensors
 
 
 def _restore_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -82,7 +103,7 @@ def _restore_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _digest(position: str, tensors: dict[str, Tensor]) -> str:
+def digest(position: str, tensors: dict[str, Tensor]) -> str:
     """The safetensors format has no checksum: a changed byte would train on unnoticed."""
     digest = sha256(position.encode())
     for name in sorted(tensors):

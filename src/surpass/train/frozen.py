@@ -1,4 +1,6 @@
-"""A head on a body that nobody trains: the states between the two are computed once.
+"""A head on a small body that nobody trains, of a policy say: the states between the two are computed once.
+
+(Those of language and image models are read once for a whole study: `stages.features`.)
 
 They are kept in this process for whoever asks next: all fits and labels of one model that train its head
 alone share one pass over the same examples. They are computed in the same passes in any case, so that it

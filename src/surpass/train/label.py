@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save_file
 
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
 from surpass.train.forms import form_of
-from surpass.train.loop import embed
 from surpass.train.run import Inputs, on_known_states, truncation
 
 if TYPE_CHECKING:
-    from surpass.stages import Context, Features, Label, ModelStage
+    from surpass.stages import Context, Label, ModelStage
 
 
 def load_source(source: ModelStage | str, inputs: pa.Table, context: Context) -> Any:
@@ -34,6 +32,10 @@ def load_source(source: ModelStage | str, inputs: pa.Table, context: Context) ->
 
 def run_label(stage: Label, context: Context) -> dict[str, Any]:
     """Label the examples."""
+    if stage.features is not None:
+        from surpass.train.many import label_by_head
+
+        return label_by_head(stage, stage.features, context)
     inputs = Inputs.read(context.find(stage.examples))
     model = load_source(stage.source, inputs.table, context)
     examples = model.encode(inputs.table)
@@ -43,19 +45,3 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
     )
     pq.write_table(labels, context.out / "labels.parquet")
     return {"num_examples": len(inputs.ids)} | truncation(examples)
-
-
-def run_features(stage: Features, context: Context) -> dict[str, Any]:
-    """Write the hidden states of the examples."""
-    inputs = Inputs.read(context.find(stage.examples))
-    model = load_source(stage.source, inputs.table, context)
-    features_ND = embed(
-        model,
-        model.encode(inputs.table),
-        len(inputs.ids),
-        micro_batch=context.micro_batch,
-        report=context.report,
-    )
-    save_file({"features": features_ND.contiguous()}, context.out / "features.safetensors")
-    pq.write_table(pa.table({"id": inputs.ids}), context.out / "ids.parquet")
-    return {"num_examples": len(inputs.ids), "num_features": features_ND.shape[1]}

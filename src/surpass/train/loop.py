@@ -73,7 +73,7 @@ def batches(num_examples: int, recipe: Recipe, seed: int, start: int = 0) -> Ite
             yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
 
 
-def _seed_of(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int) -> int:
     """What the model's own randomness starts from: of seed and step alone, so there is no state to save."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
 
@@ -194,7 +194,7 @@ def fit(
     saving = _Saving(running.checkpoint_seconds)
     for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
-        torch.default_generator.manual_seed(_seed_of(seed, step))
+        torch.default_generator.manual_seed(step_seed(seed, step))
         optimizer.param_groups[0]["lr"] = recipe.rate(step, num_steps)
         optimizer.zero_grad(set_to_none=True)
         batch = _batch(labels, rows, kept.get("memory"))

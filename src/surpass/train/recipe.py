@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 from surpass.errors import ConfigError
+from surpass.identity import identity_field
 
 SCHEDULES = ("constant", "linear", "cosine")
+OPTIMIZERS = ("adamw", "lbfgs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,9 @@ class Recipe:
         learning_rate: Peak of AdamW's learning rate.
         schedule: Course of the learning rate after warm-up: constant, linear or cosine to zero.
         warmup_frac: Share of all steps over which the rate rises linearly, in [0, 1].
-        weight_decay: Decoupled weight decay.
+        weight_decay: Decoupled weight decay; of L-BFGS twice the penalty on squared weights, not on biases.
+        optimizer: "adamw", or "lbfgs" for heads on frozen states: full batches to the minimum of the loss,
+            with at most `epochs` iterations; batch size, learning rate and schedule then have no part.
 
     Raises:
         ConfigError: A value makes no sense.
@@ -32,10 +36,13 @@ class Recipe:
     schedule: str = "linear"
     warmup_frac: float = 0.05
     weight_decay: float = 0.0
+    optimizer: str = identity_field("adamw", since_default=True)
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"no schedule {self.schedule!r}; choose from {', '.join(SCHEDULES)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigError(f"no optimizer {self.optimizer!r}; choose from {', '.join(OPTIMIZERS)}")
         for name, low, high in (("epochs", 1, 10_000), ("batch_size", 1, 1 << 20)):
             value = getattr(self, name)
             if not (isinstance(value, int) and low <= value <= high):
@@ -48,7 +55,9 @@ class Recipe:
             raise ConfigError(f"weight_decay={self.weight_decay!r} must be at least 0 and finite")
 
     def num_steps(self, num_examples: int) -> int:
-        """Optimizer steps for this many examples."""
+        """Optimizer steps for this many examples; of L-BFGS the most there can be."""
+        if self.optimizer == "lbfgs":
+            return self.epochs
         return self.epochs * math.ceil(num_examples / self.batch_size)
 
     def rate(self, step: int, num_steps: int) -> float:

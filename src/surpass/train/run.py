@@ -64,11 +64,17 @@ class Inputs:
 
 def read_labels(stage: Any, examples: Artifact, inputs: Inputs, context: Context) -> pa.Table:
     """The labels that a stage names, or the truth of its examples, in their order; some may lack one."""
+    return labels_of(stage, examples, inputs.ids, inputs.num_candidates, context)
+
+
+def labels_of(
+    stage: Any, examples: Artifact, ids: list[str], num_candidates: list[int] | None, context: Context
+) -> pa.Table:
+    """The same for examples of which these are known."""
     if isinstance(stage.labels, str):
-        truth = pq.read_table(examples.file("truth.parquet"))
-        return lb.truth_labels(truth, inputs.num_candidates)
+        return lb.truth_labels(pq.read_table(examples.file("truth.parquet")), num_candidates)
     given = pq.read_table(context.find(stage.labels).file("labels.parquet"))
-    return lb.join(inputs.ids, inputs.num_candidates, given, subset=True)
+    return lb.join(ids, num_candidates, given, subset=True)
 
 
 def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
     ready = prepare(stage.fit, context)
     encoded = ready.model.encode(held_out.table)
     judged = on_known_states(ready.model, encoded, len(held_out.ids), context)
-    way = _Way(context.work)
+    way = Way(context.work)
 
     def look(number: int) -> None:
         said = ready.form.label(judged, encoded, held_out.table, micro_batch=context.micro_batch)
@@ -102,14 +108,9 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
 
     losses = ready.train(stage.fit, context, snapshots=stage.snapshots, snapshot=look)
     os.replace(way.weights, context.out / "model.safetensors")
-    steps = snapshot_steps(len(losses), stage.snapshots)
-    pq.write_table(pa.table({"step": steps, "accuracy": way.accuracies}), context.out / "curve.parquet")
-    best = way.best
-    return ready.said(stage.fit, losses) | {
-        "best": best,
-        "best_accuracy": way.accuracies[best - 1],
-        "last_accuracy": way.accuracies[-1],
-    }
+    return ready.said(stage.fit, losses) | way.written(
+        snapshot_steps(len(losses), stage.snapshots), context.out
+    )
 
 
 class Ready(NamedTuple):
@@ -202,7 +203,7 @@ def prepare(stage: Fit, context: Context) -> Ready:
     return Ready(form, model, *form.encode(model, inputs.table, labels))
 
 
-class _Way:
+class Way:
     """What early stopping has seen so far; in files, so that an interrupted training goes on.
 
     A snapshot that is passed again after an interruption gives what it gave before, to the bit.
@@ -226,6 +227,12 @@ class _Way:
             save(draft)
             os.replace(draft, self.weights)
         atomic_write(self._file, json.dumps(self.accuracies).encode())
+
+    def written(self, steps: list[int], out: Path) -> dict[str, Any]:
+        """Write the curve, and say what the manifest shall."""
+        pq.write_table(pa.table({"step": steps, "accuracy": self.accuracies}), out / "curve.parquet")
+        best, accuracies = self.best, self.accuracies
+        return {"best": best, "best_accuracy": accuracies[best - 1], "last_accuracy": accuracies[-1]}
 
 
 def save_fitted(model: nn.Module, stage: Fit, path: Path) -> None:

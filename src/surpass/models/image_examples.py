@@ -1,0 +1,201 @@
+"""Images as examples: the bytes of their files, decoded when they are read, a few ahead of the model.
+
+Every kind of picture becomes red, green and blue: grey and palettes, CMYK, what is transparent on white,
+16 bits brought to 8; of an animation the first picture; turned as its EXIF data says.
+
+Shape suffixes: N images, H height, W width.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from hashlib import sha256
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from surpass.errors import DataError, MissingExtraError
+from surpass.models.image_preparing import Preparation
+from surpass.models.tokens import Rows
+
+IMAGE = "image"
+AHEAD = 2
+"""Passes whose images are decoded while the model reads the one before."""
+
+KEPT = 256 * 2**20
+"""Bytes that a set of small images may take decoded; they are then decoded once."""
+
+_MOST_THREADS = 8
+_WHITE = (255, 255, 255, 255)
+_SIXTEEN_BITS = 257
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def pillow(module: str) -> Any:
+    """A module of PIL, imported when it is needed.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return import_module(f"PIL.{module}")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"images need the package Pillow ({error}); pip install 'surpass[vision]'"
+        ) from None
+
+
+def in_colour(data: bytes) -> Any:
+    """The picture of a file, in PIL's mode RGB.
+
+    Raises:
+        DataError: It cannot be decoded; the message says why, not of which example.
+    """
+    library = pillow("Image")
+    try:
+        with library.open(io.BytesIO(data)) as image:
+            turned = pillow("ImageOps").exif_transpose(image)
+            return _plain(library, turned)
+    except MissingExtraError:
+        raise
+    # Whatever a damaged file makes the decoders of PIL raise.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"cannot be decoded ({reason})") from error
+
+
+def _plain(library: Any, image: Any) -> Any:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.convert("RGB")
+    if image.mode.startswith("I") or image.mode == "F":
+        return library.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        return library.alpha_composite(library.new("RGBA", seen.size, _WHITE), seen).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
+    """Of values up to 255, or up to 65535, or up to 1 where they have fractions."""
+    top = float(values.max(initial=0))
+    if values.dtype.kind == "f":
+        scaled = values * 255.0 if top <= 1.0 else values
+    elif values.dtype.itemsize == 2 or top > 255:
+        scaled = values / _SIXTEEN_BITS
+    else:
+        scaled = values
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+
+def prepared(image: Any, preparation: Preparation) -> Pixels:
+    """A picture in RGB resized and cut, uint8 (H, W, 3).
+
+    Rounding is that of transformers: a longer side is cut to whole pixels, and the middle begins at the
+    pixel before it.
+    """
+    if preparation.exact is not None:
+        height, width = preparation.exact
+        image = image.resize((width, height), preparation.resample)
+    elif preparation.shorter is not None:
+        width, height = image.size
+        short, long = min(width, height), max(width, height)
+        longer = int(preparation.shorter * long / short)
+        new = (preparation.shorter, longer) if width <= height else (longer, preparation.shorter)
+        image = image.resize(new, preparation.resample)
+    if preparation.crop is not None:
+        height, width = preparation.crop
+        left, top = (image.size[0] - width) // 2, (image.size[1] - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    return np.asarray(image, np.uint8)
+
+
+class ImageExamples:
+    """Images of some examples; of what they are made, only small ones are kept.
+
+    Args:
+        inputs: Columns `id` and `image`, the bytes of a file each.
+        preparation: How the model sees them.
+
+    Raises:
+        DataError: There is no such column.
+    """
+
+    def __init__(self, inputs: pa.Table, preparation: Preparation) -> None:
+        if IMAGE not in inputs.column_names:
+            raise DataError(
+                f"examples have no column {IMAGE!r}, which a model of images reads; they have "
+                f"{', '.join(inputs.column_names)}: take a task of images, or another model"
+            )
+        self._ids, self._images = inputs["id"], inputs[IMAGE]
+        self.preparation = preparation
+        size = 3 * preparation.sides[0] * preparation.sides[1]
+        self._kept: dict[int, Pixels] | None = {} if size * len(self._images) <= KEPT else None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def digest(self) -> str:
+        """The sha256 of all files, where each ends, and how they are seen."""
+        found = sha256(repr(self.preparation).encode())
+        for scalar in self._images:
+            data = scalar.as_py() or b""
+            found.update(len(data).to_bytes(8, "little"))
+            found.update(data)
+        return found.hexdigest()
+
+    def in_turn(self, passes: Iterable[Rows]) -> Iterator[Tensor]:
+        """The images of each pass, uint8 (N, H, W, 3); those of the next are decoded meanwhile.
+
+        Raises:
+            DataError: One cannot be decoded.
+            MissingExtraError: Pillow is missing.
+        """
+        pillow("Image")
+        waiting: deque[list[Future[Pixels]]] = deque()
+        try:
+            for rows in passes:
+                waiting.append([_threads().submit(self._pixels, row) for row in rows.tolist()])
+                if len(waiting) > AHEAD:
+                    yield _together(waiting.popleft())
+            while waiting:
+                yield _together(waiting.popleft())
+        finally:
+            for futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+    def _pixels(self, row: int) -> Pixels:
+        if self._kept is not None and row in self._kept:
+            return self._kept[row]
+        data = self._images[row].as_py()
+        try:
+            if data is None:
+                raise DataError("is missing")
+            pixels = prepared(in_colour(data), self.preparation)
+        except DataError as error:
+            raise DataError(
+                f"the image of example {self._ids[row].as_py()!r} {error}; mend its file or leave it out"
+            ) from error
+        if self._kept is not None:
+            self._kept[row] = pixels
+        return pixels
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="images")
+
+
+def _together(futures: list[Future[Pixels]]) -> Tensor:
+    return torch.from_numpy(np.stack([future.result() for future in futures]))
