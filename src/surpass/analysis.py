@@ -90,10 +90,12 @@ def curves(study: Study, store: Store) -> list[Curve]:
             continue
         row = both[False][0]
         weak, truth = (_table(both[by_truth][1], store) for by_truth in (False, True))
-        steps, accuracy = truth["step"].to_pylist(), truth["accuracy"].to_pylist()
-        agreement = weak["accuracy"].to_pylist()
-        points = overfitting(accuracy, agreement, progress_T=np.array(steps) / steps[-1])
-        curves.append(Curve(*_names(row.pair), seed, tuple(steps), tuple(accuracy), tuple(agreement), points))
+        # In a short training several snapshots are of one step, and the same.
+        steps, first = np.unique(truth["step"].to_numpy(), return_index=True)
+        accuracy, agreement = (table["accuracy"].to_numpy()[first] for table in (truth, weak))
+        points = overfitting(accuracy, agreement, progress_T=steps / steps[-1])
+        told = [tuple(values.tolist()) for values in (steps, accuracy, agreement)]
+        curves.append(Curve(*_names(row.pair), seed, told[0], told[1], told[2], points))
     return curves
 
 

@@ -79,6 +79,14 @@ class TestCurves:
     def test_one_kind_of_stopping_alone_gives_none(self, finished):
         assert curves(STUDY.replace(methods=("naive", "early_stop")), finished[0]) == []
 
+    def test_a_training_with_fewer_steps_than_snapshots(self, tmp_path):
+        short = STUDY.replace(
+            methods=("early_stop", "early_stop_truth"), num_train=64, recipe=replace(STUDY.recipe, epochs=1)
+        )
+        store = Store(tmp_path / "store")
+        run(short, store)
+        assert {curve.steps for curve in curves(short, store)} == {(1, 2)}
+
 
 class TestWorth:
     def test_of_methods_without_truth_only(self, finished):

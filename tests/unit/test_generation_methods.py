@@ -24,7 +24,7 @@ from surpass.train.recipe import Recipe
 APPLY = {
     *("naive", "bootstrap", "bootstrap_same", "strong_to_strong", "self_training", "early_stop"),
     *("lora", "ema", "wise_ft", "zero_shot", "few_shot_weak", "few_shot_truth", "generative"),
-    *("early_stop_truth", "truth_part"),
+    *("early_stop_truth", "truth_part", "fit_truth"),
 }
 """Methods that need nothing of labels but to be learned or chosen."""
 
@@ -47,6 +47,7 @@ REASONS = {
     "topological_filter": "classes are needed",
     "confident_learning": "classes are needed",
     "noise_class": "classes are needed",
+    **dict.fromkeys(("dfr", "dfr_weak", "divdis", "divdis_truth"), "classes are needed"),
     "reliability_filter": "rule reliability is for those",
     "reliability_weight": "rule reliability is for those",
     "ensemble": "rule average is for those",

@@ -81,7 +81,7 @@ def test_equals_peft(kind):
         (one * pull).sum().backward()
     for name, change in changes.items():
         down, up = factors[name]
-        torch.testing.assert_close(change.down_RI.grad, down.grad, atol=1e-5, rtol=1e-5, msg=name)
-        torch.testing.assert_close(change.up_OR.grad, up.grad, atol=1e-5, rtol=1e-5, msg=name)
+        torch.testing.assert_close(change.down_RI.grad, down.grad, atol=5e-5, rtol=1e-5, msg=name)
+        torch.testing.assert_close(change.up_OR.grad, up.grad, atol=5e-5, rtol=1e-5, msg=name)
     biggest = max(float(change.up_OR.grad.abs().max()) for change in changes.values())
     assert biggest > 1e-2
