@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from surpass.errors import ConfigError, SurpassError
-from surpass.interrupt import stop_on_signals
+from surpass.interrupt import end_with_failures, stop_on_signals
 from surpass.ladder.commands import ladder_app
 from surpass.models.commands import models_app
+from surpass.options import (
+    DEFAULT_STORE,
+    Json,
+    Overrides,
+    StoreFolder,
+    StudyName,
+    existing_store,
+    print_json,
+)
 from surpass.recipes.finding import find_study
 from surpass.stages import Stage
-
-if TYPE_CHECKING:
-    from surpass.store import Store
+from surpass.store_commands import store_app
 
 # What click raises where a command line makes no sense, wherever this typer keeps its click.
 UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
@@ -35,36 +41,30 @@ app = typer.Typer(
 )
 app.add_typer(ladder_app, name="ladder")
 app.add_typer(models_app, name="models")
-store_app = typer.Typer(no_args_is_help=True, help="Look after the store of artifacts.")
 app.add_typer(store_app, name="store")
 
-StudyName = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A name of `surpass list`, or your_module:function.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[NAME=VALUE]...",
-        help="Changes: pairs=2-4,3-4 seeds=5 num_train=2000 epochs=3 learning_rate=2e-3 ...",
-    ),
-]
-StoreFolder = Annotated[
-    str,
-    typer.Option(
-        "--store", metavar="FOLDER", envvar="SURPASS_STORE", help="Where all that was computed is kept."
-    ),
-]
 ResultsFolder = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")
 ]
 Threads = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Threads of torch; by default its own choice.")
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What computes: inline (this process) or pool (several workers)."),
+]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Processes that share threads and GPUs; says pool.")
+]
+CheckpointSeconds = Annotated[
+    float, typer.Option(metavar="S", min=0, help="Seconds between checkpoints of a fit.")
+]
+SaveMemory = Annotated[
+    bool, typer.Option("--save-memory", help="Compute activations of large models twice, keep fewer.")
+]
 MicroBatch = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Examples per forward pass at most; saves memory.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-DEFAULT_STORE = "surpass-store"
 
 
 def print_version(wanted: bool) -> None:
@@ -85,20 +85,6 @@ def root(
     """Set what holds for all commands."""
 
 
-def existing_store(folder: str) -> Store:
-    """The store in a folder that must be there.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    from surpass.report.listing import find_store
-
-    store = find_store(folder)
-    if store is None:
-        raise ConfigError(f"no store at {folder}; name one with --store, or run a study first")
-    return store
-
-
 def require_writable(folder: Path) -> None:
     """Refuse a folder for results before hours are spent on them.
 
@@ -117,14 +103,12 @@ def run(
     overrides: Overrides = None,
     store: StoreFolder = DEFAULT_STORE,
     out: ResultsFolder = None,
+    engine: Engine = None,
+    workers: Workers = None,
     threads: Threads = None,
     micro_batch: MicroBatch = None,
-    checkpoint_seconds: Annotated[
-        float, typer.Option(metavar="S", min=0, help="Seconds between checkpoints of a fit.")
-    ] = 30.0,
-    save_memory: Annotated[
-        bool, typer.Option("--save-memory", help="Compute activations of large models twice, keep fewer.")
-    ] = False,
+    checkpoint_seconds: CheckpointSeconds = 30.0,
+    save_memory: SaveMemory = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -134,14 +118,16 @@ def run(
     """
     from rich.console import Console
 
-    from surpass.engine.inline import Settings
+    from surpass.engine.engines import find_engine
     from surpass.engine.progress import Display, Silent, Terminal
+    from surpass.engine.work import Settings
     from surpass.experiment import run as run_study
     from surpass.recipes.published import beside_published
     from surpass.report.terminal import print_results
     from surpass.store import Store
     from surpass.study import sharing
 
+    find_engine(engine, workers)
     chosen = find_study(study, overrides or ())
     folder = out or Path("results") / f"{chosen.name}-{chosen.id[:8]}"
     require_writable(folder)
@@ -160,8 +146,10 @@ def run(
             micro_batch=micro_batch,
             save_memory=save_memory,
             stop=stop,
+            workers=workers,
         )
-        results = run_study(chosen, Store(store), settings=settings, display=display)
+        with end_with_failures(lambda: bool(shown and shown[0].failures)):
+            results = run_study(chosen, Store(store), engine=engine, settings=settings, display=display)
     results = results.with_notes(beside_published(chosen.name, results))
     results.write(folder)
     if as_json:
@@ -245,35 +233,6 @@ def doctor(store: StoreFolder = DEFAULT_STORE, as_json: Json = False) -> None:
         print_findings(findings)
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
-
-
-@store_app.command("clean")
-def store_clean(store: StoreFolder = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Remove what processes that were killed have left over."""
-    removed = existing_store(store).clean_tmp()
-    if as_json:
-        print_json([str(path) for path in removed])
-    else:
-        typer.echo(f"{len(removed)} left-over folder{'s' if len(removed) != 1 else ''} removed")
-
-
-@store_app.command("verify")
-def store_verify(store: StoreFolder = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Read every byte of the store; exits 1 if something is wrong."""
-    from surpass.report.listing import print_problems
-
-    problems = existing_store(store).verify()
-    if as_json:
-        print_json([{"path": str(problem.path), "reason": problem.reason} for problem in problems])
-    else:
-        print_problems(problems, store)
-    if problems:
-        raise typer.Exit(1)
-
-
-def print_json(value: Any) -> None:
-    """Print plain data."""
-    typer.echo(json.dumps(value, indent=1))
 
 
 def main() -> None:

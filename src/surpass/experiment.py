@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from surpass.artifact import Artifact
-from surpass.engine.inline import Settings
-from surpass.engine.inline import run as run_inline
+from surpass.engine.engines import find_engine
 from surpass.engine.progress import Display, Silent
+from surpass.engine.work import Settings
 from surpass.errors import StoreError
 from surpass.models.sources import resolve
+from surpass.records import recorded
 from surpass.results import Results
 from surpass.rows import METRICS, LeftOut, Row
 from surpass.scoring import read_correct
@@ -24,6 +26,8 @@ def run(
     study: Study,
     store: Store | str = "surpass-store",
     *,
+    engine: str | None = None,
+    workers: int | None = None,
     settings: Settings = Settings(),  # noqa: B008
     display: Callable[[Sequence[Stage]], Display] = lambda _: Silent(),
 ) -> Results:
@@ -32,6 +36,9 @@ def run(
     Args:
         study: What to compare.
         store: Where artifacts are, or its folder.
+        engine: A name in `ENGINES`: "inline", one stage after another in this process, or "pool", several
+            in processes of their own; the default is "inline" or, with workers, "pool".
+        workers: How many processes; the same as `settings.workers`.
         settings: How stages are carried out.
         display: What shows the progress; nothing by default.
 
@@ -39,11 +46,15 @@ def run(
         A row per pair, method and seed, and PGR with its interval per pair and method.
 
     Raises:
+        ConfigError: There is no such engine, or it has no workers.
         SurpassError: A stage failed, or the store cannot be used; what was published stays.
     """
+    if workers is not None:
+        settings = replace(settings, workers=workers)
+    compute = find_engine(engine, settings.workers)
     store = store if isinstance(store, Store) else Store(store)
     rows = study.rows()
-    run_inline([stage for row in rows for stage in targets(row)], store, settings=settings, display=display)
+    compute([stage for row in rows for stage in targets(row)], store, settings=settings, display=display)
     return gather(study, store)
 
 
@@ -72,7 +83,7 @@ def notes(study: Study, store: Store) -> list[str]:
     """
 
     def said(stage: Stage) -> dict[str, Any]:
-        artifact = store.find(stage.kind, stage.id)
+        artifact = known(stage, store)
         return {} if artifact is None else artifact.manifest["said"]
 
     drawn = (study.test_examples, study.setting(study.pairs[0], study.seeds[0]).student_examples)
@@ -90,13 +101,18 @@ def notes(study: Study, store: Store) -> list[str]:
     return lines + [f"{model}: {what}" for model, what in cut.items()]
 
 
+def known(stage: Stage, store: Store) -> Artifact | None:
+    """The artifact of a stage, or what a record keeps of it: its manifest and small files."""
+    return store.find(stage.kind, stage.id) or recorded(store, stage.kind, stage.id)
+
+
 def found(stage: Stage, store: Store) -> Artifact:
-    """The artifact of a stage of a finished study.
+    """The artifact of a stage of a finished study, or what a record keeps of it.
 
     Raises:
         StoreError: It is not there.
     """
-    artifact = store.find(stage.kind, stage.id)
+    artifact = known(stage, store)
     if artifact is None:
         raise StoreError(f"{stage.kind} {stage.label} is not in {store.root}: run the study first")
     return artifact
@@ -106,7 +122,7 @@ def _row(study: Study, row: RowStages, store: Store) -> Row:
     comparison = found(row.comparison, store).manifest["said"]["comparison"]
     score = found(row.student_score, store).manifest["said"]["score"]
     said = {name: (comparison | score).get(name) for name in METRICS}
-    fit = store.find(row.student.kind, row.student.id) if isinstance(row.student, Stage) else None
+    fit = known(row.student, store) if isinstance(row.student, Stage) else None
     return Row(
         task=study.task.name,
         weak_model=resolve(row.pair[0]).short_name,

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: save first, then end."""
+"""How runs end before their time: by Ctrl-C and SIGTERM, which save first, and by stages that failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from surpass.errors import Stopped
+from surpass.errors import Stopped, SurpassError
 
 
 @contextmanager
@@ -34,3 +34,21 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def end_with_failures(any_failed: Callable[[], bool]) -> Iterator[None]:
+    """End with code 1 where stages failed while others went on; other errors are passed through.
+
+    Args:
+        any_failed: Whether one did.
+    """
+    try:
+        yield
+    except Stopped:
+        raise
+    except SurpassError as error:
+        if not any_failed():
+            raise
+        typer.echo("error: " + " ".join(str(error).split()), err=True)
+        raise typer.Exit(1) from error

@@ -13,10 +13,13 @@ the guard in its hands; then the guard is itself taken over by the same rule.
 from __future__ import annotations
 
 import errno
+import heapq
+import itertools
 import json
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -45,9 +48,8 @@ class Lease:
         self.token = token
         self._pid = os.getpid()
         self._stale_seconds = stale_seconds
-        self._heartbeat_seconds = heartbeat_seconds
-        self._stopped = threading.Event()
-        threading.Thread(target=self._beat, name=f"lease-{path.name}", daemon=True).start()
+        self._stopped = False
+        _heart.add(self, heartbeat_seconds)
 
     def held(self) -> bool:
         """Tell whether the lease is still ours; never in a forked child.
@@ -66,7 +68,7 @@ class Lease:
         """
         if self._pid != os.getpid():
             return
-        self._stopped.set()
+        self._stopped = True
         with disk_errors(self.path):
             try:
                 self._remove()
@@ -97,12 +99,48 @@ class Lease:
         seen = _look(self.path)
         return self._pid == os.getpid() and seen is not None and seen.token == self.token
 
-    def _beat(self) -> None:
-        while not self._stopped.wait(self._heartbeat_seconds):
-            # A server that is away for a moment must not end the heartbeat.
-            with suppress(OSError):
-                if self._is_ours():
-                    os.utime(self.path)
+    def beat(self) -> bool:
+        """Say that its owner lives; False once it is given up."""
+        # A server that is away for a moment must not end the heartbeat.
+        with suppress(OSError):
+            if not self._stopped and self._is_ours():
+                os.utime(self.path)
+        return not self._stopped
+
+
+class _Heart:
+    """One thread for the leases of a process, however many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._due: list[tuple[float, int, float, Lease]] = []
+        self._count = itertools.count()
+        self._pid = 0  # of the process that has the thread; a forked child has none
+
+    def add(self, lease: Lease, seconds: float) -> None:
+        """Beat for a lease, every so many seconds."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._due, self._pid = [], os.getpid()
+                threading.Thread(target=self._run, name="leases", daemon=True).start()
+            sooner = not self._due or time.monotonic() + seconds < self._due[0][0]
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._count), seconds, lease))
+            if sooner:
+                self._lock.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                wait = self._due[0][0] - time.monotonic() if self._due else None
+                if wait is None or wait > 0:
+                    self._lock.wait(wait)
+                    continue
+                _, _, seconds, lease = heapq.heappop(self._due)
+            if lease.beat():
+                self.add(lease, seconds)
+
+
+_heart = _Heart()
 
 
 def acquire(

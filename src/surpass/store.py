@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import shutil
 import time
@@ -42,6 +43,7 @@ __all__ = ["Artifact", "Draft", "Problem", "Store", "atomic_write"]
 # A folder changed within its clock's last tick may change again without a new time stamp. Where the
 # clocks of machines differ this may miss an artifact, which then is computed twice, no worse.
 _SETTLED_NS = 2_000_000_000
+_RECENT_SECONDS = 10.0
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 _log = logging.getLogger(__name__)
 
@@ -99,11 +101,15 @@ class Store:
         self.root = Path(root).expanduser().absolute()
         self.leases = self.root / "leases"
         self._listings: dict[str, tuple[int, dict[str, list[str]]]] = {}
+        self._recent: dict[str, tuple[float, dict[str, list[str]]]] = {}
         with disk_errors(self.root):
             open_root(self.root)
 
-    def find(self, kind: str, id: str) -> Artifact | None:
+    def find(self, kind: str, id: str, *, label: str | None = None) -> Artifact | None:
         """Return the artifact with this id if it is there and every byte of it is as published.
+
+        With its label it is found without a look at all others; one that has just been published under
+        another label may be missed.
 
         A damaged one is moved to `damaged/` with a warning, so that it is computed again. Digests
         are remembered in the process until a file's size or time changes.
@@ -114,7 +120,7 @@ class Store:
         check_kind(kind)
         check_id(id)
         with disk_errors(self.root):
-            for folder in self._candidates(kind, id):
+            for folder in self._candidates(kind, id, label):
                 try:
                     inode = folder.stat().st_ino
                     artifact = read(folder)
@@ -190,6 +196,8 @@ class Store:
         """
         check_id(id)
         folder = self.root / "work" / id
+        with suppress(OSError):  # most stages leave nothing there
+            os.rmdir(folder)
         if not folder.exists():
             return
         with disk_errors(folder):
@@ -256,7 +264,7 @@ class Store:
             home.mkdir(exist_ok=True)
             fsync_path(self.root)
         for _ in range(2):
-            existing = self.find(sealed.kind, sealed.id)
+            existing = self.find(sealed.kind, sealed.id, label=sealed.manifest["label"])
             if existing is not None:
                 return existing
             try:
@@ -268,11 +276,20 @@ class Store:
             fsync_path(home)
             installed = replace(sealed, path=target)
             remember(installed)
+            if sealed.kind in self._recent:
+                self._recent[sealed.kind][1].setdefault(sealed.id[:16], []).append(target.name)
             return installed
         raise StoreError(f"{target} is in the way and cannot be used: move it elsewhere")
 
-    def _candidates(self, kind: str, id: str) -> list[Path]:
+    def _candidates(self, kind: str, id: str, label: str | None = None) -> list[Path]:
         home = self.root / kind
+        if label is not None:
+            usual = home / folder_name(label, id)
+            if os.path.lexists(usual):
+                return [usual]
+            seen_at, recent = self._recent.get(kind, (-math.inf, {}))
+            if time.monotonic() - seen_at < _RECENT_SECONDS:
+                return [home / name for name in recent.get(id[:16], [])]
         try:
             changed = home.stat().st_mtime_ns
             listed_at, names = self._listings.get(kind, (None, {}))
@@ -280,6 +297,7 @@ class Store:
                 names = {}
                 for name in sorted(os.listdir(home)):
                     names.setdefault(name[-16:], []).append(name)
+                self._recent[kind] = (time.monotonic(), names)
                 if time.time_ns() - changed > _SETTLED_NS:
                     self._listings[kind] = (changed, names)
         except FileNotFoundError:

@@ -37,6 +37,18 @@ def complaint(ended: Ended, *parts: str) -> str:
     return ended.err
 
 
+def failure(ended: Ended, *parts: str) -> None:
+    """Stages failed, and others went on: each is said at once, and the first again at the end."""
+    assert ended.code == 1, ended
+    assert ended.out == ""
+    *others, last = ended.err.splitlines()
+    assert last.startswith("error: ")
+    assert any(line.startswith("failed: ") for line in others)
+    assert "Traceback" not in ended.err
+    for part in parts:
+        assert part in last, (part, ended.err)
+
+
 def snapshot(store: Path) -> dict[str, bytes]:
     """All that is stored; not who works on it."""
     found = {}
@@ -97,8 +109,11 @@ def sound(finished) -> Iterator[Path]:
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
 def test_override_that_makes_no_sense(sound, overrides, parts):
-    complaint(nursery().run("run", *STUDY, *overrides, cwd=sound), *parts)
-    if "puzzles asked for" not in parts[0]:  # planning does not read the examples
+    ended = nursery().run("run", *STUDY, *overrides, cwd=sound)
+    if "puzzles asked for" in parts[0]:  # what reads them says so; planning does not
+        failure(ended, *parts)
+    else:
+        complaint(ended, *parts)
         complaint(nursery().run("plan", *STUDY, *overrides, cwd=sound), *parts)
 
 
@@ -159,7 +174,7 @@ def test_puzzle_file_that_cannot_be_used(sound, name):
     lines, parts = PUZZLE_FILES[name]
     (sound / name).write_text("".join(f"{line}\n" for line in lines))
     ended = nursery().run("run", *STUDY, f"puzzles={name}", cwd=sound)
-    complaint(ended, "examples chess-weak-source-64-s0: ", *parts)
+    failure(ended, "examples chess-weak-source-64-s0: ", *parts)
 
 
 def test_download_that_was_cut_short(sound):
@@ -169,7 +184,7 @@ def test_download_that_was_cut_short(sound):
     content = (sound / "whole.csv.zst").read_bytes()
     (sound / "short.csv.zst").write_bytes(content[: len(content) // 2])
     ended = nursery().run("run", *STUDY, "puzzles=short.csv.zst", cwd=sound)
-    complaint(ended, "short.csv.zst cannot be read", "it may be cut short: fetch it again")
+    failure(ended, "short.csv.zst cannot be read", "it may be cut short: fetch it again")
 
 
 @pytest.mark.parametrize(

@@ -202,3 +202,54 @@ def test_tally(seconds, tally):
         play(shown, seconds)
         assert shown.tally() == tally
     assert Silent().tally() == "nothing to compute"
+
+
+class TestSeveralAtOnce:
+    def test_the_time_left_is_shared_by_the_workers(self):
+        estimate = Estimate(STAGES)
+        estimate.workers = 2
+        estimate.finished(1e12, 10.1)
+        assert estimate.seconds() == pytest.approx(70.2 / 2)
+        estimate.finished(3e12, 30.1)
+        assert estimate.seconds() == pytest.approx(40.1), "the last stage has one worker"
+
+    def test_what_runs_counts_in_part_whatever_ends(self):
+        shown = Terminal(STAGES, Console(file=StringIO()))
+        shown.workers = 3
+        first, second, third = (shown.started(stage) for stage in STAGES)
+        first(0.5)
+        second(0.5)
+        third(0.25)
+        shown.finished(STAGES[0], 10.1)
+        assert shown.estimate.share() == pytest.approx((1 + 1.5 + 1) / 8)
+        shown.started(STAGES[1])  # its worker died
+        assert shown.estimate.share() == pytest.approx((1 + 1) / 8)
+        shown.failed(STAGES[1], "bad", [])
+        assert shown.estimate.running == pytest.approx(1e12)
+
+    def test_plain_lines_keep_the_number_of_their_stage(self):
+        console = Console(file=StringIO(), width=200)
+        shown = Terminal(STAGES, console)
+        for stage in STAGES[:2]:
+            shown.started(stage)
+        shown.finished(STAGES[1], 0.5)
+        shown.note("a worker was killed")
+        shown.failed(STAGES[0], "note stage-0: bad", [STAGES[2]])
+        assert console.file.getvalue().splitlines() == [
+            "2/3 note stage-1: 0.5 s",
+            "a worker was killed",
+            "failed: note stage-0: bad (1 more need it and are left)",
+        ]
+        assert shown.tally() == "1 stage computed, 1 failed, 1 that need them left"
+
+    @pytest.mark.usefixtures("eager")
+    def test_the_live_line_names_them(self):
+        console = Console(file=StringIO(), width=150, force_terminal=True, legacy_windows=False)
+        shown = Terminal(STAGES, console)
+        shown.workers = 2
+        with shown:
+            shown.started(STAGES[0])(0.25)
+            shown.started(STAGES[1])(0.5)
+            shown.live.refresh()  # type: ignore[union-attr]
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())
+        assert "0/3: 50% note stage-1, 25% note stage-0" in text

@@ -311,7 +311,7 @@ def test_an_artifact_that_vanishes_meanwhile_is_just_gone(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = publish(store)
-    monkeypatch.setattr(store, "_candidates", lambda kind, id: [made.path, made.path.with_name("gone")])
+    monkeypatch.setattr(store, "_candidates", lambda kind, id, *_: [made.path, made.path.with_name("gone")])
     shutil.rmtree(made.path)
     assert store.find("fit", ID) is None
     assert not store.contains("fit", ID)

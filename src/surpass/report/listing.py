@@ -23,9 +23,10 @@ from surpass.models.packaged.table import PACKAGED
 from surpass.models.sources import ladder_names, resolve
 from surpass.recipes import RECIPES
 from surpass.stages import Stage
-from surpass.store import Problem, Store
+from surpass.store import Store
 from surpass.study import Study, targets
 from surpass.tasks import TASKS
+from surpass.usage import held as held_by
 
 _ID_DIGITS = 8
 _DIGEST_DIGITS = 64
@@ -100,9 +101,9 @@ def inventory(folder: str | Path) -> dict[str, Any]:
     store = find_store(folder)
     held: dict[str, int] = {}
     size = 0
-    for artifact in store.artifacts() if store is not None else ():
+    for artifact in held_by(store) if store is not None else ():
         held[artifact.kind] = held.get(artifact.kind, 0) + 1
-        size += sum(file["size"] for file in artifact.manifest["files"].values())
+        size += artifact.bytes
     return {
         "studies": _first_lines(RECIPES),
         "methods": {name: describe_method(name) for name in method_names()},
@@ -193,20 +194,6 @@ def print_description(description: dict[str, Any]) -> None:
             table.add_row(heading if place == 0 else "", line)
     table.add_row("versions", ", ".join(f"{name} {text}" for name, text in description["versions"].items()))
     print_plain(table)
-
-
-def print_problems(problems: Sequence[Problem], folder: str | Path) -> None:
-    """What `store verify` found, a line each, and what to do about it."""
-    lines = [f"{_near(problem.path)}: {problem.reason}" for problem in problems]
-    if not problems:
-        lines = [f"{folder} is sound"]
-    else:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        lines.append(
-            f"{count}; `surpass store clean` removes what was left over, damaged stages are computed again"
-        )
-    for line in lines:
-        Console(soft_wrap=True).print(Text(line))
 
 
 def print_plain(what: Table | Text) -> None:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from surpass.artifact import Artifact
 from surpass.errors import DataError
-from surpass.models.names import ReadOut
+from surpass.models.names import ReadOut, read_name
 from surpass.models.sources import resolve
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ _TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2
 
 def own_read_out(features: Features) -> ReadOut:
     """Where the head of the model reads its states."""
-    return resolve(features.model).read_out
+    named = read_name(features.model)
+    return ReadOut(named.layer, named.pooling)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
@@ -115,7 +116,9 @@ class States:
 
     def take(self, rows: Rows) -> Tensor:
         """States of some rows, float32, in their order."""
-        taken = np.empty((len(rows), *self.shape), np.float32)
+        # Memory of torch's, whose place it always aligns alike: products may round differently elsewhere.
+        given = torch.empty(len(rows), *self.shape)
+        taken = given.numpy()
         shard_N = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(shard_N).tolist():
             (places,) = np.nonzero(shard_N == number)
@@ -123,7 +126,7 @@ class States:
             self._touched += places.size * max(int(np.prod(self.shape)) * 4, _MAPPED_AROUND)
             if self._touched > _TOUCHED_BYTES:
                 self._let_go()
-        return torch.from_numpy(taken)
+        return given
 
     def _let_go(self) -> None:
         for shard in self._shards:
@@ -150,7 +153,7 @@ class Known:
     def __getitem__(self, rows: Rows) -> Tensor:
         """States of some of them, float32."""
         if self._held is not None:
-            return self._held[torch.from_numpy(rows)]
+            return self._held.index_select(0, torch.from_numpy(rows))
         return self._states.take(self._rows[rows])
 
     def chunks(self, size: int) -> Iterator[tuple[slice, Tensor]]:
@@ -221,9 +224,10 @@ def own_head(context: Context, features: Features) -> dict[str, Tensor] | None:
 
 def lost_tokens(context: Context, features: Features, ids: Sequence[str]) -> int:
     """How many of these examples are longer than what the model reads of them."""
-    artifact = context.find(features)
-    index = pq.read_table(artifact.file("index.parquet"))
-    if "lost" not in index.column_names:
-        return 0
+    # Every labelling asks, so this is read without threads, which is four times as fast.
+    with pq.ParquetFile(context.find(features).file("index.parquet")) as file:
+        if "lost" not in file.schema_arrow.names:
+            return 0
+        index = file.read(use_threads=False)
     lost = index.filter(index["lost"])["id"].combine_chunks()
     return int(pc.sum(pc.is_in(pa.array(ids, pa.string()), lost)).as_py() or 0)

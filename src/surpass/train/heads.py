@@ -1,7 +1,8 @@
-"""Many heads at once: all that are trained on frozen states of one width take each step together.
+"""Many heads at once: all that are trained on frozen states take each step together.
 
-Heads of one model on equal batches are one matrix product, whatever their labels and losses; all heads share
-one optimizer step. Each keeps its own batches, schedule and end, so that it comes out as if trained alone.
+Heads of one model on equal batches are one matrix product, whatever their labels and losses; heads with one
+loss are one call of it, whatever model they are of; heads of one shape share an optimizer step. Each keeps
+its own batches, schedule and end, so that it comes out as if trained alone.
 
 Shape suffixes: H heads, G heads on one batch, N examples of a batch, C outputs, S steps.
 """
@@ -13,20 +14,22 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from surpass.calls import is_outside
 from surpass.errors import Stopped, SurpassError
 from surpass.losses import find_loss
-from surpass.train.adam import Adam, Averages
 from surpass.train.checkpoint import read_state, write_state
 from surpass.train.features import Known, Rows
 from surpass.train.full_batch import fit_full_batch
 from surpass.train.lanes import AllLabels, Lane, Trained, saved_step
-from surpass.train.linear import HeadState, backward, scores
+from surpass.train.linear import HeadState, Product
 from surpass.train.loop import batches, snapshot_steps, step_seed
-from surpass.train.many_losses import Batch, many_losses
+from surpass.train.many_losses import Batch, many_losses, targets, towards
+from surpass.train.stacks import Stack
+from surpass.train.steps import Part, parts_of
 
 
 def fit_heads(lanes: Sequence[Lane]) -> list[Trained | SurpassError]:
@@ -41,42 +44,44 @@ def fit_heads(lanes: Sequence[Lane]) -> list[Trained | SurpassError]:
     results: dict[int, Trained | SurpassError] = {}
     kinds: dict[tuple[object, ...], list[int]] = {}
     for place, lane in enumerate(lanes):
-        kinds.setdefault((lane.recipe.optimizer, *lane.shape), []).append(place)
+        alike = lane.shape if lane.recipe.optimizer == "lbfgs" else (lane.num_outputs,)
+        kinds.setdefault((lane.recipe.optimizer, *alike), []).append(place)
     for (optimizer, *_), places in kinds.items():
         same = [lanes[place] for place in places]
         found: Sequence[Trained | SurpassError]
-        found = fit_full_batch(same) if optimizer == "lbfgs" else _Stack(same).fit()
+        found = fit_full_batch(same) if optimizer == "lbfgs" else _Heads(same).fit()
         results |= zip(places, found, strict=True)
     return [results[place] for place in range(len(lanes))]
 
 
 class _Group(NamedTuple):
-    """Heads that see the same batches: a slice of the stack."""
+    """Heads of one shape that see the same batches."""
 
     part: slice
+    product: Product
     known: Known
     rows_N: Rows
     batches: Iterator[Rows]
 
 
-class _Stack:
-    """Heads of one shape, those with the most steps to go first, so that those still at work are in front."""
+class _Heads:
+    """Heads with as many outputs; those with the most steps to go are in front, so those at work are too."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         starts = [saved_step(lane) for lane in lanes]
-        known = {key: number for number, key in enumerate(dict.fromkeys(lane.batch_key for lane in lanes))}
+        keys = [(*lane.batch_key, lane.shape, start) for lane, start in zip(lanes, starts, strict=True)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         self.order = sorted(
-            range(len(lanes)),
-            key=lambda at: (starts[at] - lanes[at].num_steps, known[lanes[at].batch_key], starts[at], at),
+            range(len(lanes)), key=lambda at: (starts[at] - lanes[at].num_steps, numbers[keys[at]], at)
         )
+        self.keys = [keys[at] for at in self.order]
         self.lanes = [lanes[at] for at in self.order]
         self.start = [starts[at] for at in self.order]
         self.left = [lane.num_steps - start for lane, start in zip(self.lanes, self.start, strict=True)]
-        self.names = list(self.lanes[0].head)
-        self.biased = "head.bias" in self.names
-        self.parameters = [torch.stack([lane.head[name] for lane in self.lanes]) for name in self.names]
-        self.adam = Adam(self.parameters, self.lanes, self.start)
-        self.averages = Averages(self.parameters, self.lanes, self.start)
+        places: dict[tuple[object, ...], list[int]] = {}
+        for place, lane in enumerate(self.lanes):
+            places.setdefault(lane.shape, []).append(place)
+        self.stacks = {shape: Stack(self.lanes, own, self.start) for shape, own in places.items()}
         self.losses_SH = torch.zeros(max(self.left, default=0), len(self.lanes))
         self.failed: dict[int, SurpassError] = {}
         self.before = [torch.zeros(start) for start in self.start]
@@ -87,18 +92,23 @@ class _Stack:
         for place, lane in enumerate(self.lanes):
             self._resume(place, lane)
         self.groups = list(self._grouped())
+        self.active = len(self.lanes)
+        self.parts: dict[tuple[int, ...], list[Part]] = {}
         self.looks: dict[int, list[tuple[int, int]]] = {}
         for place, lane in enumerate(self.lanes):
             for number, after in enumerate(snapshot_steps(lane.num_steps, lane.running.snapshots), 1):
                 self.looks.setdefault(after - self.start[place] - 1, []).append((place, number))
 
     def _grouped(self) -> Iterator[_Group]:
-        keys = [(lane.batch_key, start) for lane, start in zip(self.lanes, self.start, strict=True)]
-        for _, same in groupby(range(len(keys)), key=keys.__getitem__):
-            members = list(same)
-            lane, start = self.lanes[members[0]], self.start[members[0]]
-            rows = batches(len(lane.rows_N), lane.recipe, lane.seed, start)
-            yield _Group(slice(members[0], members[-1] + 1), lane.known, lane.rows_N, rows)
+        for _, same in groupby(range(len(self.keys)), key=self.keys.__getitem__):
+            first, *more = same
+            lane, stack = self.lanes[first], self.stack_of(first)
+            rows = batches(len(lane.rows_N), lane.recipe, lane.seed, self.start[first])
+            product = stack.product(first, 1 + len(more), pairs=len(lane.known.shape) == 2)
+            yield _Group(slice(first, first + 1 + len(more)), product, lane.known, lane.rows_N, rows)
+
+    def stack_of(self, place: int) -> Stack:
+        return self.stacks[self.lanes[place].shape]
 
     def fit(self) -> list[Trained | SurpassError]:
         """Train all of them; results in the order in which lanes were given."""
@@ -120,72 +130,64 @@ class _Stack:
 
     @torch.no_grad()
     def _step(self, step: int) -> None:
-        active = sum(left > step for left in self.left)
-        groups = [group for group in self.groups if group.part.start < active]
-        gradients = [torch.empty_like(value[:active]) for value in self.parameters]
-        by_size: dict[int, list[tuple[_Group, Tensor, Rows, Tensor]]] = {}
-        for group in groups:
-            rows = next(group.batches)
-            states = group.known[group.rows_N[rows]]
-            logits_GNC = scores(states, self._of(group, self.parameters), self.biased)
-            by_size.setdefault(len(rows), []).append((group, states, rows, logits_GNC))
-        for entries in by_size.values():
-            parts = [group.part for group, _, _, _ in entries]
-            places = [place for part in parts for place in range(part.start, part.stop)]
-            rows_HN = torch.cat([torch.from_numpy(rows).expand(len(own), -1) for _, _, rows, own in entries])
-            slopes_HNC = self._slopes(places, rows_HN, torch.cat([own for *_, own in entries]), step)
-            slopes = torch.split(slopes_HNC, [part.stop - part.start for part in parts])
-            for (group, states, _, _), slopes_GNC in zip(entries, slopes, strict=True):
-                given = backward(states, self._of(group, self.parameters), slopes_GNC, self.biased)
-                for gradient, value in zip(gradients, given, strict=True):
-                    gradient[group.part] = value
-        self.adam.update(gradients, active, step)
-        self.averages.update(active, step)
+        while self.left[self.active - 1] <= step:
+            self.active -= 1
+        groups = [group for group in self.groups if group.part.start < self.active]
+        rows = [next(group.batches) for group in groups]
+        states = [group.known[group.rows_N[own]] for group, own in zip(groups, rows, strict=True)]
+        for part in self._parts(tuple(map(len, rows))):
+            taking_part = [(states[number], groups[number]) for number in part.groups]
+            logits_PNC = torch.cat([group.product.scores(seen) for seen, group in taking_part])
+            rows_GN = torch.from_numpy(np.stack([rows[number] for number in part.groups]))
+            slopes_PNC = self._slopes(part, rows_GN, logits_PNC.index_select(0, part.order_P), step)
+            slopes_PCN = slopes_PNC.transpose(1, 2).index_select(0, part.back_P)
+            for (seen, group), own in zip(taking_part, part.slices, strict=True):
+                group.product.backward(seen, slopes_PCN[own])
+        for stack in self.stacks.values():
+            stack.update(self.active, step)
 
-    @staticmethod
-    def _of(group: _Group, values: Sequence[Tensor]) -> list[Tensor]:
-        return [value[group.part] for value in values]
+    def _parts(self, sizes: tuple[int, ...]) -> list[Part]:
+        if sizes not in self.parts:
+            self.parts[sizes] = parts_of(sizes, [group.part for group in self.groups], self.lanes, self.loss)
+        return self.parts[sizes]
 
-    def _slopes(self, places: list[int], rows_HN: Tensor, logits_HNC: Tensor, step: int) -> Tensor:
-        """The gradient of each head's mean loss by its logits, (H, N, C); the losses are noted."""
-        place_H = torch.tensor(places)
-        label_HN = self.labels.offset_H[place_H][:, None] + rows_HN
-        progress = [(self.start[place] + step) / self.lanes[place].num_steps for place in places]
-        slopes_HNC = torch.empty_like(logits_HNC)
-        by_loss: dict[str, list[int]] = {}
-        for at, place in enumerate(places):
-            by_loss.setdefault(self.lanes[place].loss, []).append(at)
-        for text, ats in by_loss.items():
-            at_G = slice(None) if len(by_loss) == 1 else torch.tensor(ats)
-            label_GN = label_HN[at_G]
-            batch = Batch(
-                logits_HNC[at_G],
-                self.labels.labels_NC[label_GN],
-                self.labels.weight_N[label_GN],
-                [progress[at] for at in ats],
-                None if self.memory_NC is None else self.memory_NC[label_GN],
-                self._seeds(ats, places, step) if is_outside(text) else (),
-            )
+    def _slopes(self, part: Part, rows_GN: Tensor, logits_PNC: Tensor, step: int) -> Tensor:
+        """The gradient of each head's mean loss by its logits, (P, N, C); the losses are noted."""
+        label_PN = self.labels.offset_H[part.place_P][:, None] + rows_GN[part.group_P]
+        target_PNC, weight_PN = self.labels.at(label_PN)
+        share_PN = weight_PN / weight_PN.shape[1]
+        means_P, slopes_PNC = torch.full((len(logits_PNC),), torch.nan), torch.zeros_like(logits_PNC)
+        for loss, at, places in part.same:
+            memory_GNC = self.memory_NC[label_PN[at]] if loss.memory else None  # type: ignore[index]
+            progress = [(self.start[place] + step) / self.lanes[place].num_steps for place in places]
+            seeds = self._seeds(places, step) if is_outside(loss.text) else ()
+            batch = Batch(logits_PNC[at], target_PNC[at], weight_PN[at], progress, memory_GNC, seeds)
             try:
-                means_G, slopes_HNC[at_G] = many_losses(self.loss[text], batch)
+                if loss.per_example:
+                    means_P[at], slopes_PNC[at] = many_losses(loss, batch)
+                else:
+                    target_PNC[at], weight_GN = targets(loss, batch)
+                    share_PN[at] *= 1 if weight_GN is None else weight_GN
             except SurpassError as error:
-                self.failed |= {places[at]: error for at in ats}
-                means_G, slopes_HNC[at_G] = torch.full((len(ats),), torch.nan), 0.0
-            if batch.memory_GNC is not None and self.loss[text].memory:
-                self.memory_NC[label_GN] = batch.memory_GNC  # type: ignore[index]
-            self.losses_SH[step, place_H[at_G]] = means_G
-        return slopes_HNC
+                self.failed |= dict.fromkeys(places, error)
+            if memory_GNC is not None:
+                self.memory_NC[label_PN[at]] = memory_GNC  # type: ignore[index]
+        with_targets = slice(part.num_targets)
+        means_P[with_targets], slopes_PNC[with_targets] = towards(
+            logits_PNC[with_targets], target_PNC[with_targets], share_PN[with_targets]
+        )
+        self.losses_SH[step, part.place_P] = means_P
+        return slopes_PNC
 
-    def _seeds(self, ats: list[int], places: list[int], step: int) -> list[int]:
-        return [step_seed(self.lanes[places[at]].seed, self.start[places[at]] + step) for at in ats]
+    def _seeds(self, places: list[int], step: int) -> list[int]:
+        return [step_seed(self.lanes[place].seed, self.start[place] + step) for place in places]
 
     def _look(self, step: int) -> None:
         for place, number in self.looks.get(step, ()):
             self.lanes[place].look(number, self._head(place))
 
     def _head(self, place: int) -> HeadState:
-        values = self.averages.mean if self.lanes[place].ema else self.parameters
-        return {name: value[place].clone() for name, value in zip(self.names, values, strict=True)}
+        return self.stack_of(place).head(place)
 
     def _result(self, place: int) -> Trained | SurpassError:
         if place in self.failed:
@@ -202,17 +204,7 @@ class _Stack:
 
     def _state(self, place: int) -> dict[str, Tensor]:
         """All that a head needs to go on; tensors that share memory with the stack."""
-        stacks = {
-            "value": self.parameters,
-            "first": self.adam.first,
-            "second": self.adam.second,
-            "mean": self.averages.mean,
-        }
-        state = {
-            f"{what}.{name}": values[place]
-            for what, stack in stacks.items()
-            for name, values in zip(self.names, stack, strict=True)
-        }
+        state = self.stack_of(place).state(place)
         if self.memory_NC is not None and self.loss[self.lanes[place].loss].memory:
             begin = int(self.labels.offset_H[place])
             state["memory"] = self.memory_NC[begin : begin + len(self.lanes[place].rows_N)]

@@ -56,6 +56,11 @@ class Lane:
         return self.recipe.num_steps(len(self.rows_N))
 
     @property
+    def num_outputs(self) -> int:
+        """How many numbers the head gives for an example."""
+        return 2 if len(self.known.shape) == 2 else len(next(reversed(self.head.values())))
+
+    @property
     def shape(self) -> tuple[object, ...]:
         """What heads must have in common to be stacked."""
         return tuple((name, tuple(value.shape)) for name, value in self.head.items())
@@ -114,6 +119,13 @@ class AllLabels:
         width = max(max(map(len, lane.labels.probs)) for lane in lanes)
         self.labels_NC = torch.cat([dense(lane.labels, width) for lane in lanes])
         self.weight_N = torch.from_numpy(np.concatenate([lane.labels.weight_N for lane in lanes]))
+
+    def at(self, label_HN: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels (H, N, C) and weights (H, N) of some; `label_HN` are their places, all heads counted."""
+        labels_NC, weight_N = (
+            value.index_select(0, label_HN.flatten()) for value in (self.labels_NC, self.weight_N)
+        )
+        return labels_NC.view(*label_HN.shape, -1), weight_N.view(label_HN.shape)
 
 
 def dense(labels: Labels, width: int) -> Tensor:

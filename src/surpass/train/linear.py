@@ -21,8 +21,11 @@ _LINEAR, _TWO_LAYERS = 2, 4
 
 
 def head_of(state: Mapping[str, Tensor]) -> HeadState:
-    """The head in the state of a head alone, its tensors in the order in which they are used."""
-    return {PREFIX + name: state[name] for name in _NAMES if name in state}
+    """The head in the state of a head alone, its tensors in the order in which they are used.
+
+    They are copied: out of a file they would lie anywhere in memory, and products may round differently there.
+    """
+    return {PREFIX + name: state[name].clone() for name in _NAMES if name in state}
 
 
 def head_logits(head: HeadState, states: Tensor) -> Tensor:
@@ -73,3 +76,45 @@ def _of_linear(states_ND: Tensor, slopes_GNE: Tensor) -> list[Tensor]:
     num_heads, num_rows, num_outputs = slopes_GNE.shape
     flat_GE_N = slopes_GNE.transpose(1, 2).reshape(num_heads * num_outputs, num_rows)
     return [(flat_GE_N @ states_ND).view(num_heads, num_outputs, -1), slopes_GNE.sum(1)]
+
+
+class Product:
+    """Heads on one batch after another: what they say, and the gradients of their parameters, in place.
+
+    Args:
+        parameters: Of G heads; parts of a stack, which is changed in place.
+        gradients: Where to write those, in the same shapes.
+        biased: Whether a head of one layer has a bias.
+        pairs: Whether states are of pairs.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, biased: bool, pairs: bool
+    ) -> None:
+        self._parameters, self._gradients, self._biased = parameters, gradients, biased
+        self._simple = biased and not pairs and len(parameters) == _LINEAR
+        if self._simple:
+            # What these tensors are in two dimensions, once for all steps.
+            self._shape = parameters[1].shape
+            self._weight_D_GC = parameters[0].flatten(0, 1).T
+            self._bias_GC = parameters[1].flatten()
+            self._gradient_GC_D = gradients[0].flatten(0, 1)
+            self._gradient_GC = gradients[1].flatten()
+
+    def scores(self, states: Tensor) -> Tensor:
+        """Logits, (G, N, C)."""
+        if not self._simple:
+            return scores(states, self._parameters, self._biased)
+        flat_N_GC = torch.addmm(self._bias_GC, states, self._weight_D_GC)
+        return flat_N_GC.view(-1, *self._shape).transpose(0, 1)
+
+    def backward(self, states: Tensor, slopes_GCN: Tensor) -> None:
+        """Write the gradients, given that of each head's loss by its logits."""
+        if not self._simple:
+            given = backward(states, self._parameters, slopes_GCN.transpose(1, 2), self._biased)
+            for gradient, value in zip(self._gradients, given, strict=True):
+                gradient.copy_(value)
+            return
+        flat_GC_N = slopes_GCN.flatten(0, 1)
+        torch.mm(flat_GC_N, states, out=self._gradient_GC_D)
+        torch.sum(flat_GC_N, 1, out=self._gradient_GC)

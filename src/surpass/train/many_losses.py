@@ -55,14 +55,28 @@ def many_losses(loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
             means_G = (losses_GN * share_GN).sum(1)
             (slopes_GNC,) = torch.autograd.grad(means_G.sum(), logits_GNC)
         return means_G.detach(), slopes_GNC
+    target_GNC, weight_GN = targets(loss, batch)
+    return towards(batch.logits_GNC, target_GNC, share_GN if weight_GN is None else share_GN * weight_GN)
+
+
+def targets(loss: Loss, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Where a loss that has targets draws heads to, (G, N, C), and its weights (G, N), or None for 1."""
     if loss.text == _PLAIN:
-        target_GNC = batch.labels_GNC
-    else:
-        target_GNC, weight_GN = _mapped(loss, batch)
-        share_GN = share_GN * weight_GN
-    # Of `soft_cross_entropy`, in closed form.
+        return batch.labels_GNC, None
+    target_GNC, weight_GN = _mapped(loss, batch)
+    return target_GNC, weight_GN
+
+
+def towards(logits_GNC: Tensor, target_GNC: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
+    """`soft_cross_entropy` in closed form: the loss of each head, (G,), and its gradient, (G, N, C).
+
+    Args:
+        logits_GNC: What the heads say.
+        target_GNC: What they are drawn to.
+        share_GN: The part of each example in the loss.
+    """
     target_GNC = target_GNC.clamp(min=0)
-    log_probs_GNC = batch.logits_GNC.log_softmax(2)
+    log_probs_GNC = logits_GNC.log_softmax(2)
     means_G = -((target_GNC * log_probs_GNC).sum(2) * share_GN).sum(1)
     slopes_GNC = log_probs_GNC.exp_().mul_(target_GNC.sum(2, keepdim=True)).sub_(target_GNC)
     return means_G, slopes_GNC.mul_(share_GN[:, :, None])
@@ -78,7 +92,8 @@ def _mapped(loss: Loss, batch: Batch) -> Given:
     if loss.per_example and len(set(batch.progress)) <= _FEW:
         return _over_equal(loss, batch, _flat)
     while True:
-        way = _ways.get(loss.text, 0)
+        # A number is cheaper than a tensor of equal numbers.
+        way = max(_ways.get(loss.text, 0), int(len(set(batch.progress)) == 1))
         try:
             return _WAYS[way](loss, batch)
         except RuntimeError:

@@ -1,0 +1,172 @@
+"""Heads of a study: together, one after the other, and with scikit-learn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from measured import Measured, in_turns, seconds
+from probe_studies import Head, all_targets, finder, heads_of
+from torch import Tensor, nn
+
+from surpass.engine.inline import Settings, run
+from surpass.stages import Context, Features
+from surpass.store import Store
+from surpass.study import Study
+from surpass.train.features import read_states
+from surpass.train.heads import fit_heads
+from surpass.train.lanes import Lane, Trained
+from surpass.train.linear import HeadState, head_logits
+from surpass.train.loop import fit
+from surpass.train.recipe import Recipe
+
+DECAY = 1e-2
+"""Of L-BFGS; as C of scikit-learn 0.25 with 400 examples of many classes, 0.5 of two."""
+
+NEWTON = Recipe(epochs=1000, optimizer="lbfgs", weight_decay=DECAY)
+PLAIN = ("naive", "knn_filter", "top_confident", "ensemble")
+"""Methods with cross-entropy."""
+
+
+class Alone(nn.Module):
+    """A head as a module, for the loop that trains whole models."""
+
+    def __init__(self, head: HeadState) -> None:
+        super().__init__()
+        outputs, width = head["head.weight"].shape
+        self.head = nn.Linear(width, outputs)
+        self.load_state_dict(head)
+
+    def forward(self, states: Tensor, rows: np.ndarray[Any, Any]) -> Tensor:
+        """Logits of some of the examples."""
+        return self.head(states[torch.from_numpy(rows)])
+
+
+def trained_alone(lane: Lane) -> HeadState:
+    """The same head by `surpass.train.loop.fit`, on states in memory."""
+    model = Alone(lane.head)
+    states = lane.known[lane.rows_N]
+    fit(model, states, lane.labels, loss=lane.loss, recipe=lane.recipe, seed=lane.seed, ema=lane.ema)
+    return model.state_dict()
+
+
+def together(study: Study, store: Store, work: Path, rounds: int, every: int = 1) -> Measured:
+    """All heads of a study with AdamW at once, against one after the other.
+
+    Args:
+        study: It has run.
+        store: Where it is.
+        work: A folder.
+        rounds: How often either is measured, in turns.
+        every: Of those alone, this one in so many is measured, and the time multiplied.
+    """
+    lanes = [[head.lane for head in heads] for heads in heads_of(study, store, work)]
+    flat = [lane for some in lanes for lane in some]
+    chosen = range(0, len(flat), every)
+    trained = [head for some in lanes for head in fit_heads(some)]
+    furthest = max(_apart(trained[at], trained_alone(flat[at])) for at in chosen)
+    assert furthest < 1e-4, f"heads together and alone are {furthest} apart"
+    ours, alone = in_turns(
+        [
+            lambda: [fit_heads(some) for some in lanes],
+            lambda: [trained_alone(flat[at]) for at in chosen],
+        ],
+        rounds,
+    )
+    scale = len(flat) / len(chosen)
+    details = {
+        "heads": [len(some) for some in lanes],
+        "features": sorted({lane.known.shape[-1] for lane in flat}),
+        "together": ours,
+        "alone": [scale * each for each in alone],
+        "measured alone": len(chosen),
+        "ratio of processor time": scale * alone.cpu / ours.cpu,
+        "weights apart": furthest,
+    }
+    return Measured(
+        f"{study.name}: heads together, times as fast", scale * alone.wall / ours.wall, 20, False, details
+    )
+
+
+def _apart(trained: object, other: HeadState) -> float:
+    assert isinstance(trained, Trained)
+    return max(float((value - other[name]).abs().max()) for name, value in trained.head.items())
+
+
+def against_scikit_learn(study: Study, store: Store, work: Path, rounds: int, threads: int) -> list[Measured]:
+    """The heads with cross-entropy on hard labels by L-BFGS, against a loop of LogisticRegression.
+
+    Both minimise the same: the mean cross-entropy and a penalty on squared weights, not on biases.
+    """
+    from threadpoolctl import threadpool_limits
+
+    methods = tuple(method for method in PLAIN if method in study.methods)
+    plain = study.replace(recipe=NEWTON, labels="hard", methods=methods, early_stopping=False)
+    run(all_targets(plain), store, settings=Settings(threads=threads))
+    heads = [head for some in heads_of(plain, store, work) for head in some]
+    lanes = [head.lane for head in heads]
+    problems = [(lane.known[lane.rows_N].numpy(), lane) for lane in lanes]
+    theirs = [_logistic(*problem) for problem in problems]
+    ours = fit_heads(lanes)
+    with threadpool_limits(threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mine, loop = in_turns(
+            [partial(fit_heads, lanes), lambda: [_logistic(*problem) for problem in problems]], rounds
+        )
+    differences = _differences(plain, store, heads, ours, theirs)
+    details = {
+        "heads": len(heads),
+        "together": mine,
+        "scikit-learn": loop,
+        "ratio of processor time": loop.cpu / mine.cpu,
+        "furthest of one head": max(map(abs, differences)),
+        "mean": float(np.mean(differences)),
+    }
+    return [
+        Measured(
+            f"{study.name}: L-BFGS, times as fast as scikit-learn", loop.wall / mine.wall, 1, False, details
+        ),
+        Measured(f"{study.name}: L-BFGS, points from scikit-learn", abs(details["mean"]), 0.2, True, {}),
+    ]
+
+
+def _logistic(states: np.ndarray[Any, Any], lane: Lane) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    labels_N = np.array([row.argmax() for row in lane.labels.probs])
+    # Two classes have one vector of weights there, which is the difference of the two here.
+    share = 2 if len(lane.labels.probs[0]) == 2 else 1
+    model = LogisticRegression(C=share / (DECAY * len(labels_N)), max_iter=1000)
+    return model.fit(states, labels_N, sample_weight=lane.labels.weight_N)
+
+
+def _differences(
+    study: Study, store: Store, heads: Sequence[Head], ours: Sequence[object], theirs: Sequence[Any]
+) -> list[float]:
+    """Accuracy on the test examples of each head less that of scikit-learn's, points."""
+    test = study.test_examples
+    context = Context(find=finder(study, store), out=store.root, work=store.root)
+    truth = pq.read_table(context.find(test).file("truth.parquet"))
+    truth_N, ids = truth["truth"].to_numpy(), truth["id"].to_pylist()
+    states: dict[str, Tensor] = {}
+    found = []
+    for head, trained, model in zip(heads, ours, theirs, strict=True):
+        assert isinstance(trained, Trained)
+        name = head.fit.model
+        if name not in states:
+            states[name] = read_states(context, Features(source=name, examples=test), ids)
+        seen = states[name]
+        own_N = head_logits(trained.head, seen).argmax(1).numpy()
+        found.append(100 * float((own_N == truth_N).mean() - (model.predict(seen.numpy()) == truth_N).mean()))
+    return found
+
+
+def warm(study: Study, store: Store) -> float:
+    """Run a study for what it imports; seconds."""
+    return seconds(lambda: run(all_targets(study), store)).wall

@@ -1,0 +1,51 @@
+"""What several commands take, and how they find their store and print plain data."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surpass.errors import ConfigError
+
+if TYPE_CHECKING:
+    from surpass.store import Store
+
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A name of `surpass list`, or your_module:function.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME=VALUE]...",
+        help="Changes: pairs=2-4,3-4 seeds=5 num_train=2000 epochs=3 learning_rate=2e-3 ...",
+    ),
+]
+StoreFolder = Annotated[
+    str,
+    typer.Option(
+        "--store", metavar="FOLDER", envvar="SURPASS_STORE", help="Where all that was computed is kept."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+DEFAULT_STORE = "surpass-store"
+
+
+def existing_store(folder: str) -> Store:
+    """The store in a folder that must be there.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    from surpass.report.listing import find_store
+
+    store = find_store(folder)
+    if store is None:
+        raise ConfigError(f"no store at {folder}; name one with --store, or run a study first")
+    return store
+
+
+def print_json(value: Any) -> None:
+    """Print plain data."""
+    typer.echo(json.dumps(value, indent=1))
