@@ -135,6 +135,14 @@ def left_over(root: Path) -> Iterator[Path]:
             yield folder
 
 
+def finished_work(root: Path) -> Iterator[Path]:
+    """Find scratch folders of stages that are published: their process was killed just then."""
+    published = {entry.name[-16:] for kind in kinds(root) for entry in sorted_entries(root / kind)}
+    for folder in sorted_entries(root / "work"):
+        if folder.name[:16] in published:
+            yield folder
+
+
 def _last_change(folder: Path) -> float:
     times = [0.0]
     for path in (folder, *folder.rglob("*")):

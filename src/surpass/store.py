@@ -30,6 +30,7 @@ from surpass.layout import (
     SERVICE,
     check_id,
     check_kind,
+    finished_work,
     folder_name,
     kinds,
     left_over,
@@ -108,11 +109,9 @@ class Store:
     def find(self, kind: str, id: str, *, label: str | None = None) -> Artifact | None:
         """Return the artifact with this id if it is there and every byte of it is as published.
 
-        With its label it is found without a look at all others; one that has just been published under
-        another label may be missed.
-
-        A damaged one is moved to `damaged/` with a warning, so that it is computed again. Digests
-        are remembered in the process until a file's size or time changes.
+        With its label it is found without a look at all others; one that was published under another just
+        now may be missed. A damaged one is moved to `damaged/` with a warning, so that it is computed again.
+        Digests are remembered in the process until a file's size or time changes.
 
         Raises:
             StoreError: The store cannot be read.
@@ -135,11 +134,7 @@ class Store:
         return None
 
     def contains(self, kind: str, id: str) -> bool:
-        """Tell whether the artifact looks complete: its manifest is sound and all sizes are right.
-
-        Raises:
-            StoreError: The store cannot be read.
-        """
+        """Tell whether the artifact looks complete: its manifest is sound and all sizes are right."""
         check_kind(kind)
         check_id(id)
         with disk_errors(self.root):
@@ -177,11 +172,7 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def work(self, id: str) -> Path:
-        """Return the scratch folder of a stage, with what an interrupted run left in it.
-
-        Raises:
-            StoreError: It cannot be made.
-        """
+        """Return the scratch folder of a stage, with what an interrupted run left in it."""
         check_id(id)
         folder = self.root / "work" / id
         with disk_errors(folder):
@@ -242,7 +233,7 @@ class Store:
         return problems
 
     def clean_tmp(self) -> list[Path]:
-        """Remove the temporary folders of processes that ended, and of others after a day.
+        """Remove temporary folders of processes that ended, of others after a day, and scratch of finished stages.
 
         Returns:
             What was removed.
@@ -255,6 +246,9 @@ class Store:
             for folder in removed:
                 with suppress(FileNotFoundError):  # another process cleans up too
                     shutil.rmtree(folder)
+            for folder in finished_work(self.root):
+                self.drop_work(folder.name)
+                removed.append(folder)
         return removed
 
     def _install(self, sealed: Artifact) -> Artifact:

@@ -677,3 +677,16 @@ print(sorted({"numpy", "pyarrow", "torch", "rich", "chess", "asyncio", "subproce
 
 def test_public_names() -> None:
     assert store_module.__all__ == ["Artifact", "Draft", "Problem", "Store", "atomic_write"]
+
+
+def test_scratch_of_a_stage_that_is_published_is_cleaned(tmp_path):
+    """As a process leaves it that is killed between the two."""
+    store = Store(tmp_path / "store")
+    done, other = "a" * 64, "b" * 64
+    with store.draft("fit", done, "done") as draft:
+        (draft.path / "model").write_bytes(b"weights")
+        draft.publish({})
+    for id in (done, other):
+        (store.work(id) / "checkpoint").write_bytes(b"half")
+    assert store.clean_tmp() == [store.root / "work" / done]
+    assert [folder.name for folder in (store.root / "work").iterdir()] == [other]

@@ -23,7 +23,7 @@ _LINEAR, _TWO_LAYERS = 2, 4
 def head_of(state: Mapping[str, Tensor]) -> HeadState:
     """The head in the state of a head alone, its tensors in the order in which they are used.
 
-    They are copied: out of a file they would lie anywhere in memory, and products may round differently there.
+    They are copied: out of a file they may lie anywhere in memory, and products round differently there.
     """
     return {PREFIX + name: state[name].clone() for name in _NAMES if name in state}
 
