@@ -233,7 +233,7 @@ class Store:
         return problems
 
     def clean_tmp(self) -> list[Path]:
-        """Remove temporary folders of processes that ended, of others after a day, and scratch of finished stages.
+        """Remove temporary folders of dead processes, of others after a day, and scratch of finished stages.
 
         Returns:
             What was removed.
