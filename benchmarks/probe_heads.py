@@ -114,7 +114,8 @@ def against_scikit_learn(study: Study, store: Store, work: Path, rounds: int, th
     problems = [(lane.known[lane.rows_N].numpy(), lane) for lane in lanes]
     theirs = [_logistic(*problem) for problem in problems]
     ours = fit_heads(lanes)
-    with threadpool_limits(threads), warnings.catch_warnings():
+    # Its threads wait for each other in loops; on a busy machine two took a hundred times as long as one.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mine, loop = in_turns(
             [partial(fit_heads, lanes), lambda: [_logistic(*problem) for problem in problems]], rounds

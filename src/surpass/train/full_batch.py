@@ -76,7 +76,7 @@ class _Descent:
     def fit(self) -> list[Trained | DataError]:
         """All iterations of all heads."""
         loss_H, slope_HP = self.objective.measure(self.state["value"])
-        self._note(loss_H, first=True)
+        self._note(loss_H, torch.tensor([not own for own in self.losses]))
         while self.at:
             budget = [self.lanes[at].recipe.epochs - len(self.losses[at]) for at in self.at]
             active_H = (slope_HP.abs().amax(1) > TOLERANCE) & (torch.tensor(budget) > 0)
@@ -85,13 +85,13 @@ class _Descent:
                 self._leave(active_H)
                 continue
             loss_H, slope_HP = self._iterate(active_H, loss_H, slope_HP)
-            self._note(loss_H)
+            self._note(loss_H, active_H)
             self._report()
         return [self._result(at) for at in range(len(self.lanes))]
 
-    def _note(self, loss_H: Tensor, *, first: bool = False) -> None:
-        for at, loss in zip(self.at, loss_H.tolist(), strict=True):
-            if not (first and self.losses[at]):
+    def _note(self, loss_H: Tensor, wanted_H: Tensor) -> None:
+        for at, loss, wanted in zip(self.at, loss_H.tolist(), wanted_H.tolist(), strict=True):
+            if wanted:
                 self.losses[at].append(loss)
 
     def _report(self) -> None:

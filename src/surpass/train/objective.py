@@ -8,6 +8,7 @@ Shape suffixes: H heads, G heads on the same examples, N examples, C outputs, P 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from surpass.train.lanes import Lane, dense
 from surpass.train.linear import PREFIX, HeadState, backward, scores
 
 _AT_ONCE = 8192
+_HELD_BYTES = 256 << 20
+"""What is remembered of states in float64; more are brought into it whenever they are wanted."""
 _TWO = 2
 
 
@@ -29,8 +32,13 @@ class _Group(NamedTuple):
     at_G: Tensor
     known: Known
     rows_N: Rows
+    held: Tensor | None
     target_GNC: Tensor
     share_GN: Tensor
+
+    def states(self, part: slice) -> Tensor:
+        """Of some of the examples, float64."""
+        return self.known[self.rows_N[part]].double() if self.held is None else self.held[part]
 
 
 class Objective:
@@ -90,7 +98,7 @@ class Objective:
             parameters = self._parameters(value_HP[group.at_G])
             for start in range(0, len(group.rows_N), _AT_ONCE):
                 part = slice(start, start + _AT_ONCE)
-                states = group.known[group.rows_N[part]].double()
+                states = group.states(part)
                 logits_GNC = scores(states, parameters, self.biased)
                 if self.folded:
                     logits_GNC = torch.cat([-logits_GNC / 2, logits_GNC / 2], 2)
@@ -125,7 +133,8 @@ def _of_wanted(groups: Sequence[_Group], wanted_H: Tensor) -> list[_Group]:
             found.append(group)
         elif wanted_G.any():
             target_GNC, share_GN = group.target_GNC[wanted_G], group.share_GN[wanted_G]
-            found.append(_Group(group.at_G[wanted_G], group.known, group.rows_N, target_GNC, share_GN))
+            at_G = group.at_G[wanted_G]
+            found.append(group._replace(at_G=at_G, target_GNC=target_GNC, share_GN=share_GN))
     return found
 
 
@@ -134,10 +143,14 @@ def _grouped(lanes: Sequence[Lane]) -> list[_Group]:
     members: dict[int, list[int]] = {}
     for at, lane in enumerate(lanes):
         members.setdefault(id(lane.known), []).append(at)
-    return [_group([lanes[at] for at in ats], torch.tensor(ats)) for ats in members.values()]
+    numbers = sum(
+        len(known) * math.prod(known.shape) for known in (lanes[at].known for at, *_ in members.values())
+    )
+    hold = 8 * numbers <= _HELD_BYTES
+    return [_group([lanes[at] for at in ats], torch.tensor(ats), hold) for ats in members.values()]
 
 
-def _group(lanes: Sequence[Lane], at_G: Tensor) -> _Group:
+def _group(lanes: Sequence[Lane], at_G: Tensor, hold: bool) -> _Group:
     known = lanes[0].known
     width = max(max(map(len, lane.labels.probs)) for lane in lanes)
     target_GNC = torch.zeros(len(lanes), len(known), width, dtype=torch.float64)
@@ -151,4 +164,5 @@ def _group(lanes: Sequence[Lane], at_G: Tensor) -> _Group:
         share_GN[place, lane.rows_N] = goal.weight_N * weight_N / len(lane.rows_N)
     used_N = (share_GN > 0).any(0)
     rows_N = torch.arange(len(known))[used_N].numpy()
-    return _Group(at_G, known, rows_N, target_GNC[:, used_N], share_GN[:, used_N])
+    held = known[rows_N].double() if hold else None
+    return _Group(at_G, known, rows_N, held, target_GNC[:, used_N], share_GN[:, used_N])
