@@ -71,6 +71,10 @@ def undisturbed(undisturbed_and_seconds) -> Finished:
     return undisturbed_and_seconds[0]
 
 
+KILLED_OR_DONE = (-signal.SIGKILL, 0)
+"""It may end by itself between the look at it and the blow."""
+
+
 def test_killed_at_any_moment_and_run_again_gives_the_same_digits(undisturbed_and_seconds, tmp_path):
     undisturbed, whole = undisturbed_and_seconds
     chance = random.Random(0)
@@ -80,11 +84,11 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_digits(undisturbed_an
         child = start(folder)
         if not kills:  # chance alone need not hit a fit
             assert child.await_(lambda: bool(checkpoints(folder)))  # noqa: B023
-            assert child.kill().code == -signal.SIGKILL
+            assert child.kill().code in KILLED_OR_DONE
             inside_fits += bool(checkpoints(folder))
             child = start(folder)
         while kills < NUM_KILLS and child.outlives(chance.uniform(0.0, whole / 3)):
-            assert child.kill().code == -signal.SIGKILL
+            assert child.kill().code in KILLED_OR_DONE
             kills += 1
             inside_fits += bool(checkpoints(folder))
             if (folder / "surpass-store").exists():
