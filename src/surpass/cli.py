@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +24,6 @@ from surpass.options import (
     print_json,
 )
 from surpass.recipes.finding import find_study
-from surpass.stages import Stage
 from surpass.store_commands import store_app
 
 # What click raises where a command line makes no sense, wherever this typer keeps its click.
@@ -58,6 +55,10 @@ Workers = Annotated[
 ]
 CheckpointSeconds = Annotated[
     float, typer.Option(metavar="S", min=0, help="Seconds between checkpoints of a fit.")
+]
+OneStage = Annotated[
+    str | None,
+    typer.Option("--stage", metavar="ID", help="Compute one stage and what it needs; tell its folder."),
 ]
 SaveMemory = Annotated[
     bool, typer.Option("--save-memory", help="Compute activations of large models twice, keep fewer.")
@@ -110,34 +111,33 @@ def run(
     checkpoint_seconds: CheckpointSeconds = 30.0,
     save_memory: SaveMemory = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    only: OneStage = None,
     as_json: Json = False,
 ) -> None:
     """Compute what is missing of a study and show the results.
 
     Interrupted, it goes on where it was when run again; finished, it only shows the table.
     """
-    from rich.console import Console
-
     from surpass.engine.engines import find_engine
-    from surpass.engine.progress import Display, Silent, Terminal
     from surpass.engine.work import Settings
     from surpass.experiment import run as run_study
+    from surpass.experiment import run_stage, stage_of
     from surpass.recipes.published import beside_published
     from surpass.report.terminal import print_results
     from surpass.store import Store
     from surpass.study import sharing
+    from surpass.watching import Shown, print_stage, reproducing
 
     find_engine(engine, workers)
     chosen = find_study(study, overrides or ())
+    stage = None if only is None else stage_of(chosen, only)
     folder = out or Path("results") / f"{chosen.name}-{chosen.id[:8]}"
-    require_writable(folder)
-    progress = Console(stderr=True)
-    shown: list[Display] = []
-    began = time.monotonic()
-
-    def display(to_do: Sequence[Stage]) -> Display:
-        shown.append(Silent(to_do) if quiet else Terminal(to_do, progress))
-        return shown[0]
+    if stage is None:
+        require_writable(folder)
+    opened = Store(store)
+    share = None if threads is None else max(1, threads // (workers or 1))
+    alone = reproducing(study, overrides or (), store, share, micro_batch, save_memory)
+    shown = Shown(opened, alone, quiet=quiet)
 
     with stop_on_signals() as stop:
         settings = Settings(
@@ -148,8 +148,12 @@ def run(
             stop=stop,
             workers=workers,
         )
-        with end_with_failures(lambda: bool(shown and shown[0].failures)):
-            results = run_study(chosen, Store(store), engine=engine, settings=settings, display=display)
+        with end_with_failures(lambda: shown.failures > 0):
+            if stage is not None:
+                artifact = run_stage(stage, opened, engine=engine, settings=settings, display=shown)
+                print_stage(artifact, shown.tally(), as_json=as_json)
+                return
+            results = run_study(chosen, opened, engine=engine, settings=settings, display=shown)
     results = results.with_notes(beside_published(chosen.name, results))
     results.write(folder)
     if as_json:
@@ -157,10 +161,9 @@ def run(
     else:
         print_results(results, noun="test puzzles" if chosen.task.name == "chess" else "test examples")
     if not quiet:
-        took = time.monotonic() - began
         asked, distinct = sharing(chosen.rows())
         saved = f"; sharing saved {asked - distinct:,} of {asked:,} fits" if asked > distinct else ""
-        typer.echo(f"\n{shown[0].tally()}, {took:.1f} s{saved}; results in {folder}", err=True)
+        typer.echo(f"\n{shown.tally()}{saved}; results in {folder}", err=True)
 
 
 @app.command()

@@ -9,9 +9,10 @@ from typing import Any
 
 from surpass.artifact import Artifact
 from surpass.engine.engines import find_engine
+from surpass.engine.graph import outstanding
 from surpass.engine.progress import Display, Silent
 from surpass.engine.work import Settings
-from surpass.errors import StoreError
+from surpass.errors import ConfigError, StoreError
 from surpass.models.sources import resolve
 from surpass.records import recorded
 from surpass.results import Results
@@ -56,6 +57,51 @@ def run(
     rows = study.rows()
     compute([stage for row in rows for stage in targets(row)], store, settings=settings, display=display)
     return gather(study, store)
+
+
+def stage_of(study: Study, text: str) -> Stage:
+    """A stage of a study, or what is run in its place.
+
+    Args:
+        study: Whose it is.
+        text: How its id begins, or its label.
+
+    Raises:
+        ConfigError: None or several are called so.
+    """
+    whole = outstanding((s for row in study.rows() for s in targets(row)), lambda _: False)
+    stages = {stage.id: stage for stage in whole.to_do} | whole.instead
+    called = {s.id: s for id, s in stages.items() if s.label == text or (text and id.startswith(text))}
+    found = list(called.values())
+    if not found:
+        raise ConfigError(
+            f"{text!r} names no stage of {study.name}; give an id of `surpass plan`, with the same settings"
+        )
+    if len(found) > 1:
+        names = ", ".join(f"{s.id[:12]} ({s.kind} {s.label})" for s in found[:4])
+        more = ", ..." if len(found) > 4 else ""
+        raise ConfigError(
+            f"{text!r} names {len(found)} stages of {study.name}: {names}{more}; give more digits"
+        )
+    return found[0]
+
+
+def run_stage(
+    stage: Stage,
+    store: Store,
+    *,
+    engine: str | None = None,
+    settings: Settings = Settings(),  # noqa: B008
+    display: Callable[[Sequence[Stage]], Display] = lambda _: Silent(),
+) -> Artifact:
+    """Compute one stage, and before it whatever it needs and is not there.
+
+    Raises:
+        ConfigError: There is no such engine, or it has no workers.
+        SurpassError: It failed, or the store cannot be used.
+    """
+    find_engine(engine, settings.workers)([stage], store, settings=settings, display=display)
+    return found(stage, store)
 
 
 def gather(study: Study, store: Store) -> Results:
@@ -103,7 +149,7 @@ def notes(study: Study, store: Store) -> list[str]:
 
 def known(stage: Stage, store: Store) -> Artifact | None:
     """The artifact of a stage, or what a record keeps of it: its manifest and small files."""
-    return store.find(stage.kind, stage.id) or recorded(store, stage.kind, stage.id)
+    return store.find(stage.kind, stage.id, label=stage.label) or recorded(store, stage.kind, stage.id)
 
 
 def found(stage: Stage, store: Store) -> Artifact:

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from reference.studies import Note
 from surpass.durations import duration
-from surpass.engine import progress
-from surpass.engine.progress import Estimate, Silent, Terminal
+from surpass.engine import progress, terminal
+from surpass.engine.progress import Estimate, OnlyFailures, Silent
+from surpass.engine.terminal import Terminal
+from surpass.memory import Gauge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +95,7 @@ def play(shown: Terminal | Silent, seconds: tuple[float, ...] = (2.1, 0.0, 5.0))
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every report is shown."""
-    monkeypatch.setattr(progress, "_LOG_SECONDS", -1.0)
-    monkeypatch.setattr(progress, "_REFRESH_SECONDS", -1.0)
+    monkeypatch.setattr(terminal, "_LOG_SECONDS", -1.0)
 
 
 class TestPlainLines:
@@ -141,52 +142,168 @@ class TestPlainLines:
         ]
 
 
-@pytest.mark.usefixtures("eager")
-class TestLiveLine:
-    def shown(self, *, fails: bool = False) -> str:
-        console = Console(file=StringIO(), width=100, force_terminal=True, legacy_windows=False)
-        shown = Terminal(STAGES, console)
-        shown.live.auto_refresh = False  # type: ignore[union-attr]
-        with shown:
-            for number, stage in enumerate(STAGES):
-                report = shown.started(stage)
-                shown.live.refresh()  # type: ignore[union-attr]
-                report(0.5)
-                shown.live.refresh()  # type: ignore[union-attr]
-                shown.finished(stage, 1.0)
-                if number == 0:
-                    shown.waiting(STAGES[1])
-                    shown.live.refresh()  # type: ignore[union-attr]
-        return console.file.getvalue()
+def on_terminal(stages: list[Costly] = STAGES, *, width: int = 80, height: int = 24) -> Terminal:
+    console = Console(
+        file=StringIO(),
+        width=width,
+        height=height,
+        force_terminal=True,
+        legacy_windows=False,
+        color_system=None,
+    )
+    shown = Terminal(stages, console)
+    if shown.live is not None:
+        shown.live.auto_refresh = False
+    shown.memory = Gauge(lambda: 1_234_000_000)
+    shown.memory.total = 24_000_000_000
+    return shown
 
-    def test_it_names_the_stage_the_share_and_the_time_left(self):
-        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.shown())
-        for words in (
-            "1/3 note stage-0",
-            "3/3 note stage-2",
-            "waiting for another process: note stage-1",
-            "6%",
-            "left",
-        ):
-            assert words in text
-        assert "about 3 min left" in text
+
+def picture(shown: Terminal) -> list[str]:
+    """The block as it is seen at this moment, without what lies behind the ends of lines."""
+    with shown.console.capture() as captured:
+        shown.console.print(shown.block())
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+class TestLiveBlock:
+    def test_before_anything_runs(self):
+        first, second = picture(on_terminal())
+        assert re.fullmatch(r"0 of 3 stages  [━ ]+  0%, about 3 min left", first)
+        assert len(first) == 77
+        assert second == f"0 running, 3 left{'memory 1.2 of 24 GB, peak 1.2 GB':>60}"
+
+    def test_one_worker(self):
+        shown = on_terminal()
+        shown.started(STAGES[0])
+        shown.finished(STAGES[0], 2.1)
+        shown.started(STAGES[1])(0.5)
+        first, second, third = picture(shown)
+        assert re.fullmatch(r"1 of 3 stages  ━+[╸ ]+  31%, about 11 s left", first)
+        assert second.startswith("1 running, 1 done, 1 left    ")
+        assert third == "  50%   0.0 s  note stage-1"
+
+    def test_all_that_can_become_of_a_stage_is_counted(self):
+        stages = [Costly(name=f"stage-{number}") for number in range(8)]
+        shown = on_terminal(stages)
+        for stage in stages[:4]:
+            shown.started(stage)
+        shown.finished(stages[0], 1.0)
+        shown.finished(stages[1], 0.0)
+        shown.failed(stages[2], "bad", [stages[6]])
+        counts = "1 running, 1 done, 1 shared, 1 failed, 1 need those, 3 left"
+        assert picture(shown)[1:3] == [counts, "memory 1.2 of 24 GB, peak 1.2 GB"]
+
+    def test_eight_workers_have_a_line_each_in_the_order_of_their_start(self):
+        stages = [Costly(name=f"stage-{number}") for number in range(9)]
+        shown = on_terminal(stages)
+        shown.workers = 8
+        reports = [shown.started(stage) for stage in stages[:8]]
+        reports[7](0.75)
+        assert [line.split()[-1] for line in picture(shown)[2:]] == [f"stage-{n}" for n in range(8)]
+        shown.finished(stages[0], 0.5)
+        shown.started(stages[8])
+        lines = picture(shown)[2:]
+        assert [line.split()[-1] for line in lines] == [f"stage-{n}" for n in range(1, 9)]
+        assert lines[6] == "  75%   0.0 s  note stage-7"
+
+    def test_what_runs_together_does_not_fill_the_terminal(self):
+        stages = [Costly(name=f"head-{number}") for number in range(200)]
+        shown = on_terminal(stages)
+        for stage in stages[:120]:
+            shown.started(stage)
+        assert picture(shown)[2:] == [
+            "   0%   0.0 s  note head-0",
+            "               and 119 more at the same time",
+        ]
+
+    @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 12), (30, 7)])
+    def test_it_fits(self, width, height):
+        stages = [Costly(name="a-very-long-name-" * 8 + str(number)) for number in range(40)]
+        shown = on_terminal(stages, width=width, height=height)
+        shown.workers = 40
+        for stage in stages:
+            shown.started(stage)
+        lines = picture(shown)
+        assert len(lines) < height - 1
+        assert all(len(line) <= width - 3 for line in lines), "what a terminal echoes has room"
+        assert lines[2].endswith("…")
+
+    def test_waiting_is_named_while_nothing_runs(self):
+        shown = on_terminal()
+        shown.waiting(STAGES[1])
+        assert picture(shown)[2] == "waiting for another process: note stage-1"
+        shown.started(STAGES[1])
+        assert picture(shown)[2] == "   0%   0.0 s  note stage-1"
+
+    def test_where_the_system_does_not_tell_of_memory(self):
+        shown = on_terminal()
+        shown.memory = Gauge(lambda: None)
+        assert picture(shown)[1] == "0 running, 3 left"
+
+    def test_lines_that_stay_are_above_it(self):
+        shown = on_terminal()
+        with shown:
+            shown.started(STAGES[0])
+            shown.failed(STAGES[0], "note stage-0: bad", [])
+            shown.live.refresh()  # type: ignore[union-attr]
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.console.file.getvalue())  # type: ignore[attr-defined]
+        assert "failed: note stage-0: bad\n" in text
 
     def test_it_is_gone_afterwards_and_the_cursor_is_back(self):
-        text = self.shown()
+        shown = on_terminal()
+        play(shown)
+        text = shown.console.file.getvalue()  # type: ignore[attr-defined]
         assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1
         assert text.rstrip("\n").endswith("\x1b[2K")
 
     def test_a_failure_leaves_the_terminal_well_too(self):
-        console = Console(file=StringIO(), width=100, force_terminal=True, legacy_windows=False)
-        with pytest.raises(ZeroDivisionError), Terminal(STAGES, console):
+        shown = on_terminal()
+        with pytest.raises(ZeroDivisionError), shown:
             raise ZeroDivisionError
-        assert console.file.getvalue().count("\x1b[?25h") == 1
+        assert shown.console.file.getvalue().count("\x1b[?25h") == 1  # type: ignore[attr-defined]
 
     def test_nothing_to_do_shows_nothing(self):
         console = Console(file=StringIO(), force_terminal=True)
         with Terminal([], console):
             pass
         assert console.file.getvalue() == ""
+
+    def test_a_dumb_terminal_has_plain_lines(self, monkeypatch):
+        monkeypatch.setenv("TERM", "dumb")
+        console = Console(file=StringIO(), force_terminal=True, width=80)
+        play(Terminal(STAGES, console))
+        assert console.file.getvalue().startswith("1/3 note stage-0: 2.1 s, about ")
+
+
+class TestFailures:
+    def said(self, kind: type[OnlyFailures], reason: str, **places) -> list[str]:
+        console = Console(file=StringIO(), width=40)
+        shown = kind(STAGES, console, **places)
+        with shown:
+            shown.started(STAGES[0])
+            shown.failed(STAGES[0], reason, STAGES[1:])
+            shown.started(STAGES[1])
+        return console.file.getvalue().splitlines()
+
+    @pytest.mark.parametrize("kind", [OnlyFailures, Terminal])
+    @pytest.mark.parametrize("reason", ["note stage-0: KeyError: 'x'", "KeyError: 'x'"])
+    def test_the_stage_the_command_and_the_log(self, kind, reason, tmp_path):
+        log = tmp_path / "log.txt"
+        log.write_text("Traceback")
+        assert self.said(kind, reason, reproduce=lambda s: f"again {s.label}", log=lambda _: log) == [
+            "failed: note stage-0: KeyError: 'x' (2 more need it and are left)",
+            "  reproduce: again stage-0",
+            f"  log: {log}",
+        ]
+
+    def test_a_log_that_is_not_there_or_was_named_is_not_named(self, tmp_path):
+        log = tmp_path / "log.txt"
+        (line,) = self.said(Terminal, "bad", log=lambda _: log)
+        log.write_text("Traceback")
+        (same,) = self.said(Terminal, f"bad; log: {log}", log=lambda _: log)
+        assert line == "failed: note stage-0: bad (2 more need it and are left)"
+        assert same.count("log: ") == 1
 
 
 @pytest.mark.parametrize(
@@ -241,15 +358,3 @@ class TestSeveralAtOnce:
             "failed: note stage-0: bad (1 more need it and are left)",
         ]
         assert shown.tally() == "1 stage computed, 1 failed, 1 that need them left"
-
-    @pytest.mark.usefixtures("eager")
-    def test_the_live_line_names_them(self):
-        console = Console(file=StringIO(), width=150, force_terminal=True, legacy_windows=False)
-        shown = Terminal(STAGES, console)
-        shown.workers = 2
-        with shown:
-            shown.started(STAGES[0])(0.25)
-            shown.started(STAGES[1])(0.5)
-            shown.live.refresh()  # type: ignore[union-attr]
-        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())
-        assert "0/3: 50% note stage-1, 25% note stage-0" in text
