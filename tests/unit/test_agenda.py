@@ -10,7 +10,7 @@ from reference.faults import Joined
 from reference.studies import Note
 from surpass.engine.agenda import Agenda
 from surpass.engine.graph import outstanding
-from surpass.engine.pool import OVERHEAD, grows, urgency
+from surpass.engine.ordering import OVERHEAD, grows, urgency
 from surpass.stages import Stage
 
 

@@ -116,7 +116,7 @@ class TestSameAsInline:
             ]
 
     def test_nothing_to_do_starts_nobody(self, store, monkeypatch):
-        monkeypatch.setattr(crew, "Worker", None)
+        monkeypatch.setattr(pool, "Process", None)
         assert run([], store) == 0
 
     def test_no_worker_more_than_stages(self, store, log):
@@ -136,7 +136,7 @@ class TestSameAsInline:
 class TestShares:
     def test_each_worker_has_its_part(self, store, log, monkeypatch):
         monkeypatch.delenv("SURPASS_DEVICE", raising=False)
-        monkeypatch.setattr(crew, "num_devices", lambda: 2)
+        monkeypatch.setattr(pool, "num_devices", lambda: 2)
         stages = [(TorchSurroundings if n == 0 else Surroundings)(name=str(n), seconds=0.5) for n in range(4)]
         run(stages, store, workers=2, threads=6)
         said = [store.find(stage.kind, stage.id).manifest["said"] for stage in stages]  # type: ignore[union-attr]
@@ -231,7 +231,7 @@ class TestMistakes:
             run([Here(name="a")], store)
 
     def test_workers_that_do_not_start(self, store, log, monkeypatch):
-        monkeypatch.setattr(crew, "_START", "import os; os._exit(3)")
+        monkeypatch.setattr(pool, "_START", "import os; os._exit(3)")
         with pytest.raises(SurpassError, match=r"workers end as soon as they start: .*ended with code 3"):
             run([Note(name="a", log=log)], store)
 

@@ -15,6 +15,7 @@ from surpass.store import Store
 ENGINES = {
     "inline": "surpass.engine.inline",
     "pool": "surpass.engine.pool",
+    "ray": "surpass.engine.ray_tasks",
 }
 """Modules with a function `run`, imported when they are asked for."""
 

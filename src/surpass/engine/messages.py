@@ -1,7 +1,4 @@
-"""What the pool and its workers tell each other, through the pipes of `multiprocessing`.
-
-Stages cross once, when a worker starts; from then on they are named by their ids.
-"""
+"""What a driver and its workers tell each other; stages are named by their ids."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ class Setup(NamedTuple):
     """The first thing that a worker is told.
 
     Attributes:
-        driver: The process to live and die with.
-        root: The store's folder.
+        driver: The process to live and die with, for a worker beside it.
+        root: The store's folder or address.
         settings: `threads` is the worker's share.
         stages: All that may be asked for, and what they take from, each behind what it takes from.
         instead: As in `Graph`.
