@@ -40,7 +40,9 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
         with _answered_at_once():
             yield lambda: bool(received)
     except (Stopped, KeyboardInterrupt) as stopped:
-        typer.echo(f"{str(stopped) or _AT_ONCE}:\n  {again()}", err=True)
+        how = str(stopped) or _AT_ONCE
+        named = "\n" in how  # some name a command of their own
+        typer.echo(how if named else f"{how}:\n  {again()}", err=True)
         raise typer.Exit(128 + received[0]) from None
     finally:
         for number, handler in before.items():

@@ -116,8 +116,8 @@ def test_interrupted_saves_and_goes_on(undisturbed, tmp_path):
         child.signal(number)
         ended = child.wait()
         assert (ended.code, ended.out) == (code, "")
-        assert "stopping after this step; press Ctrl-C again to stop at once\n" in ended.err
-        assert ended.err.endswith("\nstopped; run the same command again to go on from here\n")
+        assert "finishing the step and saving; Ctrl-C again to stop now\n" in ended.err
+        assert "\nstopped; run the same command again to go on from here:\n  surpass run " in ended.err
         (checkpoint,) = checkpoints(tmp_path)
         seen[checkpoint] = checkpoint.read_bytes()
         assert problems(tmp_path) == set()

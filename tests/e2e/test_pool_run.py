@@ -1,6 +1,7 @@
 """`surpass run --workers`: the digits of inline, stopped and gone on, and how failures end."""
 
 import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -56,7 +57,8 @@ def test_stopped_and_gone_on(inline, tmp_path):
         child.signal(number)
         ended = child.wait()
         assert (ended.code, ended.out) == (code, "")
-        assert ended.err.endswith("\nstopped; run the same command again to go on from here\n")
+        command = shlex.join(("surpass", *words))
+        assert ended.err.endswith(f"\nstopped; run the same command again to go on from here:\n  {command}\n")
         assert Store(tmp_path / "surpass-store").verify() == []
         seen = {path: path.read_bytes() for path in checkpoints(tmp_path)}
     ended = nursery().run(*words, cwd=tmp_path)
@@ -86,6 +88,13 @@ def test_failures_are_said_and_others_go_on(tmp_path, engine):
     assert (ended.code, ended.out) == (1, "")
     assert "\nerror: examples chess-test-source-1000000-s0: 1000000 puzzles asked for" in ended.err
     assert "Traceback" not in ended.err
+    command, log = re.search(r"\n  reproduce: (.+)\n  log: (.+)\n", ended.err).groups()
+    assert "1000000 puzzles asked for" in Path(log).read_text()
+    program, *alone = shlex.split(command)
+    assert (program, alone[:2], alone[-2]) == ("surpass", ["run", "chess"], "--stage")
+    again = nursery().run(*alone, cwd=tmp_path)
+    assert (again.code, again.out) == (1, "")
+    assert "\nerror: examples chess-test-source-1000000-s0: 1000000 puzzles asked for" in again.err
     kinds = {artifact.kind for artifact in Store(tmp_path / "surpass-store").artifacts()}
     assert {"examples", "fit"} <= kinds, "what does not need it was computed"
 

@@ -63,7 +63,8 @@ def test_first_run_prints_the_table_and_its_progress_apart(first, folder, result
     for number, line in enumerate(lines, 1):
         assert re.match(rf" ?{number}/{NUM_STAGES} (examples|fit|label|score|compare) \S+: \d+\.\d s", line)
     assert re.fullmatch(
-        rf"{NUM_STAGES} stages computed, \d+\.\d s; results in results/chess-[0-9a-f]{{8}}", last
+        rf"{NUM_STAGES} stages computed, \d+\.\d s, \d+ MB at most; results in results/chess-[0-9a-f]{{8}}",
+        last,
     )
     assert last.endswith(str(results.relative_to(folder)))
 
@@ -141,7 +142,8 @@ def test_several_methods_share_their_fits_and_are_compared(finished):
     assert ended.code == 0, ended.err
     # Beside what is there already: the truth, a rule's labels, and of two students what is asked of each.
     assert re.search(
-        r"\n10 stages computed, \d+\.\d s; sharing saved 4 of 9 fits; results in results/chess-\w+\n$",
+        r"\n10 stages computed, \d+\.\d s, \d+ MB at most; sharing saved 4 of 9 fits; results in "
+        r"results/chess-\w+\n$",
         ended.err,
     )
     first, second = ended.out.split("\n\nmethod ")
