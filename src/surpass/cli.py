@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,11 +21,16 @@ from surpass.options import (
     Overrides,
     StoreFolder,
     StudyName,
+    Track,
     existing_store,
     print_json,
 )
 from surpass.recipes.finding import find_study
 from surpass.store_commands import store_app
+
+if TYPE_CHECKING:
+    from surpass.results import Results
+    from surpass.study import Study
 
 # What click raises where a command line makes no sense, wherever this typer keeps its click.
 UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
@@ -48,10 +54,20 @@ Threads = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="What computes: inline (this process) or pool (several workers)."),
+    typer.Option(metavar="NAME", help="What computes: inline (this process), pool (several), ray or slurm."),
 ]
 Workers = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Processes that share threads and GPUs; says pool.")
+    int | None, typer.Option(metavar="N", min=1, help="Stages at a time, that share threads; says pool.")
+]
+Mesh = Annotated[
+    str | None,
+    typer.Option(metavar="AXIS=N,...", help="Devices of one fit: data=2, shard=4 or data=2,model=2."),
+]
+Address = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster: HOST:PORT or auto; says ray.")
+]
+Slurm = Annotated[
+    str, typer.Option(metavar="NAME=VALUE,...", help="What jobs ask for, as partition=gpu; says slurm.")
 ]
 CheckpointSeconds = Annotated[
     float, typer.Option(metavar="S", min=0, help="Seconds between checkpoints of a fit.")
@@ -106,12 +122,16 @@ def run(
     out: ResultsFolder = None,
     engine: Engine = None,
     workers: Workers = None,
+    mesh: Mesh = None,
+    address: Address = None,
+    slurm: Slurm = "",
     threads: Threads = None,
     micro_batch: MicroBatch = None,
     checkpoint_seconds: CheckpointSeconds = 30.0,
     save_memory: SaveMemory = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     only: OneStage = None,
+    track: Track = "",
     as_json: Json = False,
 ) -> None:
     """Compute what is missing of a study and show the results.
@@ -122,48 +142,62 @@ def run(
     from surpass.engine.work import Settings
     from surpass.experiment import run as run_study
     from surpass.experiment import run_stage, stage_of
-    from surpass.recipes.published import beside_published
-    from surpass.report.terminal import print_results
-    from surpass.store import Store
-    from surpass.study import sharing
+    from surpass.opening import open_store
     from surpass.watching import Shown, print_stage, reproducing
 
-    find_engine(engine, workers)
+    settings = Settings(
+        threads=threads,
+        checkpoint_seconds=checkpoint_seconds,
+        micro_batch=micro_batch,
+        save_memory=save_memory,
+        workers=workers,
+        mesh=mesh,
+        address=address,
+        slurm=slurm,
+        named=(study, *(overrides or ())),
+    )
+    find_engine(engine, settings)
     chosen = find_study(study, overrides or ())
     stage = None if only is None else stage_of(chosen, only)
+    if stage is not None and track:
+        raise ConfigError("--track follows whole studies: leave it out where --stage is given")
     folder = out or Path("results") / f"{chosen.name}-{chosen.id[:8]}"
     if stage is None:
         require_writable(folder)
-    opened = Store(store)
+    opened = open_store(store)
     share = None if threads is None else max(1, threads // (workers or 1))
     alone = reproducing(study, overrides or (), store, share, micro_batch, save_memory)
     shown = Shown(opened, alone, quiet=quiet)
 
     with stop_on_signals() as stop:
-        settings = Settings(
-            threads=threads,
-            checkpoint_seconds=checkpoint_seconds,
-            micro_batch=micro_batch,
-            save_memory=save_memory,
-            stop=stop,
-            workers=workers,
-        )
+        settings = replace(settings, stop=stop)
         with end_with_failures(lambda: shown.failures > 0):
             if stage is not None:
                 artifact = run_stage(stage, opened, engine=engine, settings=settings, display=shown)
                 print_stage(artifact, shown.tally(), as_json=as_json)
                 return
-            results = run_study(chosen, opened, engine=engine, settings=settings, display=shown)
-    results = results.with_notes(beside_published(chosen.name, results))
+            results = run_study(
+                chosen, opened, engine=engine, settings=settings, display=shown, track=track
+            )
+    conclude(chosen, results, folder, None if quiet else shown.tally(), as_json=as_json)
+
+
+def conclude(study: Study, results: Results, folder: Path, tally: str | None, *, as_json: bool) -> None:
+    """Write the results of a study down and print them, and on stderr what was computed."""
+    from surpass.recipes.published import beside_published
+    from surpass.report.terminal import print_results
+    from surpass.study import sharing
+
+    results = results.with_notes(beside_published(study.name, results))
     results.write(folder)
     if as_json:
         typer.echo((folder / "results.json").read_text(), nl=False)
     else:
-        print_results(results, noun="test puzzles" if chosen.task.name == "chess" else "test examples")
-    if not quiet:
-        asked, distinct = sharing(chosen.rows())
+        print_results(results, noun="test puzzles" if study.task.name == "chess" else "test examples")
+    if tally is not None:
+        asked, distinct = sharing(study.rows())
         saved = f"; sharing saved {asked - distinct:,} of {asked:,} fits" if asked > distinct else ""
-        typer.echo(f"\n{shown.tally()}{saved}; results in {folder}", err=True)
+        typer.echo(f"\n{tally}{saved}; results in {folder}", err=True)
 
 
 @app.command()

@@ -61,12 +61,15 @@ class Crew(Protocol):
     Attributes:
         size: How many orders are dealt with at a time, at most.
         stages: All that may be asked for, and what these take from, each behind what it takes from.
-        workers: Those that there are.
     """
 
     size: int
     stages: list[Stage]
-    workers: list[Worker]
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that there are."""
+        ...
 
     def free(self) -> int:
         """How many orders would be begun now."""

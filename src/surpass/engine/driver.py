@@ -75,7 +75,12 @@ def drive(
     """
     if settings.workers is not None and settings.workers < 1:
         raise ConfigError(f"workers={settings.workers} must be at least 1")
-    graph = outstanding(targets, lambda stage: store.find(stage.kind, stage.id) is not None)
+    if not store.is_shared:
+        gone = f"{store.where}, which ends with this process"
+        raise ConfigError(f"workers cannot see {gone}: use engine=inline")
+    graph = outstanding(
+        targets, lambda stage: store.find(stage.kind, stage.id, label=stage.label) is not None
+    )
     with display(graph.to_do) as shown:
         if not graph.to_do:
             return 0

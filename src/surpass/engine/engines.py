@@ -16,6 +16,7 @@ ENGINES = {
     "inline": "surpass.engine.inline",
     "pool": "surpass.engine.pool",
     "ray": "surpass.engine.ray_tasks",
+    "slurm": "surpass.engine.slurm",
 }
 """Modules with a function `run`, imported when they are asked for."""
 
@@ -35,17 +36,29 @@ class Engine(Protocol):
         ...
 
 
-def find_engine(name: str | None, workers: int | None = None) -> Engine:
-    """The engine of a name; without one, what the number of workers asks for.
+def find_engine(name: str | None, settings: Settings = Settings()) -> Engine:  # noqa: B008
+    """The engine of a name; without one, what the settings ask for.
 
     Raises:
-        ConfigError: There is none, or it has no workers.
+        ConfigError: There is none, or it has no such settings.
     """
-    chosen = name or ("inline" if workers is None else "pool")
+    workers = settings.workers
+    asked = {"ray": settings.address, "slurm": settings.slurm}
+    meant = next((engine for engine, value in asked.items() if value), None)
+    chosen = name or meant or ("inline" if workers is None else "pool")
     if chosen not in ENGINES:
         raise ConfigError(f"no engine {chosen!r}; choose from {', '.join(ENGINES)}")
     if chosen == "inline" and workers is not None:
         raise ConfigError(
             f"engine inline has no workers, got workers={workers}; leave one of them out, or use pool"
         )
+    if settings.mesh is not None and chosen != "inline":
+        raise ConfigError(
+            f"mesh={settings.mesh} spreads each fit over all devices of this machine, and engine {chosen} gives "
+            "them to several stages at a time; leave the mesh or the engine out"
+        )
+    for engine, value in asked.items():
+        if value and chosen != engine:
+            option = "address" if engine == "ray" else engine
+            raise ConfigError(f"{option}={value} is for engine {engine}, got engine {chosen}; leave one out")
     return cast(Engine, import_module(ENGINES[chosen]).run)

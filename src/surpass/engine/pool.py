@@ -204,7 +204,7 @@ class Pool:
         """
         self.stillborn = 0
         settings = for_worker(self.settings, self.threads)
-        level, root = logging.getLogger().level, str(self.store.root)
+        level, root = logging.getLogger().level, self.store.where
         try:
             worker.send(Setup(os.getpid(), root, settings, self.stages, self.instead, level))
         except Exception as error:  # whatever an object says that is made for one process

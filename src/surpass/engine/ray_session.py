@@ -94,7 +94,8 @@ class Session:
         self._closing.enter_context(_variables(_LOOPBACK | token | inherited))
         self.ray = import_module("ray")
         with suppress(ImportError, AttributeError):  # imported before, it has not seen what we want
-            import_module("ray._private.ray_constants").ENABLE_RAY_CLUSTER = False
+            constants: Any = import_module("ray._private.ray_constants")
+            constants.ENABLE_RAY_CLUSTER = False
         self._closing.callback(self.ray.shutdown)
         self.ray.init(
             address="local",

@@ -84,7 +84,7 @@ class Tasks:
             self.stages = with_upstream(graph)
             self.tasks: list[Task] = []
             level = logging.getLogger().level
-            root, told = str(store.root), for_worker(settings, self.threads)
+            root, told = store.where, for_worker(settings, self.threads)
             self._setup = self._sent(Setup(0, root, told, self.stages, graph.instead, level))
             self._name = os.urandom(8).hex()
             self._compute = self.ray.remote(compute)

@@ -18,6 +18,7 @@ from surpass.engine.progress import Silent
 from surpass.engine.work import Settings, Work
 from surpass.errors import Stopped, StoreError, SurpassError
 from surpass.layout import MARKER
+from surpass.opening import open_store
 from surpass.stages import Context, Stage
 from surpass.store import Draft, Store
 
@@ -69,7 +70,7 @@ def _opened(root: str) -> Store:
         raise StoreError(
             f"{os.uname().nodename} sees no store at {root}: name a folder that all machines share"
         )
-    return Store(root)
+    return open_store(root)
 
 
 class _Told(Silent):
