@@ -14,13 +14,16 @@ from surpass.engine.progress import Display, Silent
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError, StoreError
 from surpass.models.sources import resolve
-from surpass.records import recorded
+from surpass.opening import open_store
+from surpass.records import KEPT, recorded
 from surpass.results import Results
 from surpass.rows import METRICS, LeftOut, Row
 from surpass.scoring import read_correct
 from surpass.stages import Stage
 from surpass.store import Store
 from surpass.study import RowStages, Study, targets
+from surpass.trackers import Tracker, find_trackers
+from surpass.trackers.following import following
 
 
 def run(
@@ -31,32 +34,43 @@ def run(
     workers: int | None = None,
     settings: Settings = Settings(),  # noqa: B008
     display: Callable[[Sequence[Stage]], Display] = lambda _: Silent(),
+    track: str | Tracker | Sequence[str | Tracker] = (),
 ) -> Results:
     """Compute what is missing of a study, and gather its results.
 
     Args:
         study: What to compare.
-        store: Where artifacts are, or its folder.
-        engine: A name in `ENGINES`: "inline", one stage after another in this process, or "pool", several
-            in processes of their own; the default is "inline" or, with workers, "pool".
-        workers: How many processes; the same as `settings.workers`.
+        store: Where artifacts are, or its folder or URL.
+        engine: A name in `ENGINES`: "inline", one stage after another in this process, "pool", several
+            in processes of their own, "ray", on a Ray cluster, or "slurm", in jobs; the default is what
+            the settings ask for: "inline" or, with workers, "pool".
+        workers: How many stages at a time; the same as `settings.workers`.
         settings: How stages are carried out.
         display: What shows the progress; nothing by default.
+        track: Where curves and results are sent too: names in `TRACKERS`, with commas between them, or
+            objects that do what a `Tracker` does.
 
     Returns:
         A row per pair, method and seed, and PGR with its interval per pair and method.
 
     Raises:
-        ConfigError: There is no such engine, or it has no workers.
+        ConfigError: There is no such engine or tracker, or it has no workers.
+        MissingExtraError: The package of a tracker is not installed.
         SurpassError: A stage failed, or the store cannot be used; what was published stays.
     """
     if workers is not None:
         settings = replace(settings, workers=workers)
-    compute = find_engine(engine, settings.workers)
-    store = store if isinstance(store, Store) else Store(store)
-    rows = study.rows()
-    compute([stage for row in rows for stage in targets(row)], store, settings=settings, display=display)
-    return gather(study, store)
+    compute = find_engine(engine, settings)
+    store = open_store(store)
+    trackers = find_trackers(track)
+    wanted = [stage for row in study.rows() for stage in targets(row)]
+    with following(trackers, study, store, settings.named[1:]) as followed:
+        shown = display if followed is None else followed.beside(display)
+        compute(wanted, store, settings=settings, display=shown)
+        results = gather(study, store)
+        if followed is not None:
+            followed.results(results)
+    return results
 
 
 def stage_of(study: Study, text: str) -> Stage:
@@ -100,7 +114,7 @@ def run_stage(
         ConfigError: There is no such engine, or it has no workers.
         SurpassError: It failed, or the store cannot be used.
     """
-    find_engine(engine, settings.workers)([stage], store, settings=settings, display=display)
+    find_engine(engine, settings)([stage], store, settings=settings, display=display)
     return found(stage, store)
 
 
@@ -114,6 +128,7 @@ def gather(study: Study, store: Store) -> Results:
     scores = {
         score.id: score for row in rows for score in (row.weak_score, row.student_score, row.ceiling_score)
     }
+    store.expect((score.kind, score.id) for score in scores.values())
     correct = {id: read_correct(found(score, store)) for id, score in scores.items()}
     left_out = [
         LeftOut(resolve(left.pair[0]).short_name, resolve(left.pair[1]).short_name, *left[1:])
@@ -149,7 +164,8 @@ def notes(study: Study, store: Store) -> list[str]:
 
 def known(stage: Stage, store: Store) -> Artifact | None:
     """The artifact of a stage, or what a record keeps of it: its manifest and small files."""
-    return store.find(stage.kind, stage.id, label=stage.label) or recorded(store, stage.kind, stage.id)
+    part = store.part(stage.kind, stage.id, KEPT, label=stage.label)
+    return part or recorded(store, stage.kind, stage.id)
 
 
 def found(stage: Stage, store: Store) -> Artifact:
@@ -158,9 +174,9 @@ def found(stage: Stage, store: Store) -> Artifact:
     Raises:
         StoreError: It is not there.
     """
-    artifact = known(stage, store)
+    artifact = store.find(stage.kind, stage.id, label=stage.label) or recorded(store, stage.kind, stage.id)
     if artifact is None:
-        raise StoreError(f"{stage.kind} {stage.label} is not in {store.root}: run the study first")
+        raise StoreError(f"{stage.kind} {stage.label} is not in {store.where}: run the study first")
     return artifact
 
 

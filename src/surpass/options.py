@@ -25,7 +25,17 @@ Overrides = Annotated[
 StoreFolder = Annotated[
     str,
     typer.Option(
-        "--store", metavar="FOLDER", envvar="SURPASS_STORE", help="Where all that was computed is kept."
+        "--store",
+        metavar="PLACE",
+        envvar="SURPASS_STORE",
+        help="Where all that was computed is kept: a folder, or a URL such as s3://bucket/folder.",
+    ),
+]
+Track = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME,...",
+        help="Send curves and results to mlflow, tensorboard, trackio or wandb too, or your_module:function.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
