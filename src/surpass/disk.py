@@ -74,16 +74,18 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_new(path: Path, content: bytes) -> None:
-    """Write a file that must not exist yet and force it to the disk.
+def write_new(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file that must not exist yet and force it to the disk, unless told not to.
 
     Raises:
         OSError: The file exists or cannot be written.
     """
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    with open(path, "xb", buffering=0) as file:
+        left = memoryview(content)
+        while left:
+            left = left[file.write(left) :]
+        if durable:
+            os.fsync(file.fileno())
 
 
 def atomic_write(path: str | Path, content: bytes) -> None:

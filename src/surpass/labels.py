@@ -9,8 +9,10 @@ counts for whoever learns from it). Which of the two forms labels have follows f
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,9 +56,19 @@ def num_candidates_of(inputs: pa.Table) -> list[int] | None:
 
 
 def read_candidates(path: Path) -> pa.Table:
-    """Of a file of inputs what joins labels need: `id`, and `candidates` where it has them."""
+    """Of a file of inputs what joins labels need: `id`, and `candidates` where it has them.
+
+    What was read last is kept: many stages of a study ask for the same.
+    """
+    status = os.stat(path)
+    return _candidates_at(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _candidates_at(path: Path, stamp: tuple[int, int, int]) -> pa.Table:
     present = pq.read_schema(path).names
-    return pq.read_table(path, columns=[name for name in ("id", "candidates") if name in present])
+    columns = [name for name in ("id", "candidates") if name in present]
+    return pq.read_table(path, columns=columns, use_threads=False)
 
 
 def truth_labels(truth: pa.Table, num_candidates: Sequence[int] | None) -> pa.Table:
@@ -69,18 +81,22 @@ def truth_labels(truth: pa.Table, num_candidates: Sequence[int] | None) -> pa.Ta
     Raises:
         DataError: The truth of an example is none of its candidates, or no text.
     """
-    ids, probs = truth["id"].to_pylist(), []
+    ids = truth["id"].to_pylist()
     if num_candidates is None:
         texts = truth["truth"].to_pylist()
         _check_texts(ids, texts, "truth")
         return completion_table(ids, texts)
-    for example, right, count in zip(ids, truth["truth"].to_pylist(), num_candidates, strict=True):
+    rights = truth["truth"].to_pylist()
+    for example, right, count in zip(ids, rights, num_candidates, strict=True):
         if right is None or not 0 <= right < count:
             raise DataError(f"truth of {example!r} is {right}; its candidates are 0 to {count - 1}")
-        row = np.zeros(count, np.float32)
-        row[right] = 1.0
-        probs.append(row)
-    return label_table(ids, probs)
+    ends_N = np.cumsum(num_candidates, dtype=np.int32)
+    starts_N = ends_N - np.asarray(num_candidates, np.int32)
+    flat = np.zeros(ends_N[-1] if len(ends_N) else 0, np.float32)
+    flat[starts_N + np.asarray(rights, np.int32)] = 1.0
+    offsets = np.concatenate([np.zeros(1, np.int32), ends_N])
+    probs = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
+    return pa.table({"id": ids, "probs": probs}, schema=SCHEMA)
 
 
 def rows(labels: pa.Table) -> list[Floats]:
@@ -94,6 +110,15 @@ def rows(labels: pa.Table) -> list[Floats]:
     values = column.values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     offsets = column.offsets.to_numpy()
     return [values[start:end] for start, end in pairwise(offsets.tolist())]
+
+
+def _square(labels: pa.Table) -> Floats | None:
+    """The probabilities as one array (N, C), where all examples have as many candidates."""
+    values = rows(labels)
+    width = len(values[0]) if values else 0
+    if not width or any(len(row) != width for row in values):
+        return None
+    return np.stack(values)
 
 
 def completions(labels: pa.Table) -> list[str]:
@@ -128,6 +153,10 @@ def agreement(left: pa.Table, right: pa.Table, same: Callable[[str, str], bool])
     if "completion" in left.column_names:
         pairs = zip(completions(left), completions(right), strict=True)
         return np.array([same(first, second) for first, second in pairs], np.bool_)
+    left_NC, right_NC = _square(left), _square(right)
+    if left_NC is not None and right_NC is not None and len(left_NC) == len(right_NC):
+        same_N: npt.NDArray[np.bool_] = left_NC.argmax(axis=1) == right_NC.argmax(axis=1)
+        return same_N
     both = zip(rows(left), rows(right), strict=True)
     return np.array([first.argmax() == second.argmax() for first, second in both], np.bool_)
 

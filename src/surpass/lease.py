@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -170,10 +171,11 @@ def acquire(
         )
     path = folder / f"{id}.lease"
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         seen = _look(path)
         if seen is not None and seen.owner is not None and seen.owner.is_local() and not seen.owner.is_dead():
             return None  # a shortcut: whoever polls need not write
+        if seen is None and not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
         with _claim(path, stale_seconds) as claim:
             if not claim.take(path):
                 return None
@@ -242,8 +244,13 @@ class _Claim:
 
     def _replace(self, path: Path) -> None:
         copy = _copy(self.file)
-        copy.write_bytes(self.file.read_bytes())
-        os.replace(copy, path)
+        try:
+            copy.write_bytes(self.file.read_bytes())
+            os.replace(copy, path)
+        except BaseException:
+            with suppress(OSError):
+                copy.unlink()
+            raise
 
     def _is_over(self, seen: _Seen) -> bool:
         if seen.owner is not None and seen.owner.is_local():
@@ -256,12 +263,18 @@ def _claim(path: Path, stale_seconds: float) -> Iterator[_Claim]:
     token = os.urandom(16).hex()
     file = path.with_name(f".{token}.claim")
     try:
-        file.write_text(json.dumps({**asdict(Owner.here()), "token": token}))
-        yield _Claim(file, token, file.stat().st_mtime_ns, stale_seconds)
+        with open(file, "xb", buffering=0) as opened:
+            opened.write(b'%s, "token": "%s"}' % (_described(os.getpid()), token.encode("ascii")))
+            touched_ns = os.fstat(opened.fileno()).st_mtime_ns
+        yield _Claim(file, token, touched_ns, stale_seconds)
     finally:
-        for name in (file, _copy(file)):
-            with suppress(OSError):
-                name.unlink()
+        with suppress(OSError):
+            file.unlink()
+
+
+@lru_cache(maxsize=1)  # a forked child has another pid
+def _described(pid: int) -> bytes:
+    return json.dumps(asdict(Owner.here())).encode("ascii").removesuffix(b"}")
 
 
 def _copy(file: Path) -> Path:

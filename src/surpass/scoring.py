@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -31,10 +35,42 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
+class _Recent:
+    """What was read last, up to so many bytes; whoever asks again is given the same."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._held: OrderedDict[str, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: str, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        value = make()
+        with self._lock:
+            self._held[key] = value
+            left = sum(each.nbytes for each in self._held.values())
+            while left > self._most_bytes:
+                left -= self._held.popitem(last=False)[1].nbytes
+        return value
+
+
+_examples, _labels = _Recent(2**25), _Recent(2**25)
+
+
+def _mark(path: Path) -> str:
+    """A file as it is now."""
+    status = os.stat(path)
+    return f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+
 class _Answered(NamedTuple):
     """Examples with their truth.
 
     Attributes:
+        mark: The files that they were read from.
         ids: Of the examples.
         num_candidates: How many each has; None where prompts are completed.
         truth: As labels.
@@ -42,6 +78,7 @@ class _Answered(NamedTuple):
         attribute: A spurious attribute of each, where they have one.
     """
 
+    mark: str
     ids: list[str]
     num_candidates: list[int] | None
     truth: pa.Table
@@ -50,8 +87,15 @@ class _Answered(NamedTuple):
 
     @classmethod
     def of(cls, examples: Examples, context: Context) -> _Answered:
-        """Those of a stage."""
+        """Those of a stage; the same examples are scored many times, and read once."""
         artifact = context.find(examples)
+        files = (artifact.file(name) for name in ("inputs.parquet", "truth.parquet"))
+        mark = f"{examples.id} {' '.join(map(_mark, files))}"
+        found: _Answered = _examples.get(mark, lambda: cls._read(mark, examples, artifact))
+        return found
+
+    @classmethod
+    def _read(cls, mark: str, examples: Examples, artifact: Artifact) -> _Answered:
         inputs = lb.read_candidates(artifact.file("inputs.parquet"))
         num_candidates = lb.num_candidates_of(inputs)
         truth = lb.truth_labels(pq.read_table(artifact.file("truth.parquet")), num_candidates)
@@ -59,12 +103,23 @@ class _Answered(NamedTuple):
         column = [ATTRIBUTE] if present else []
         table = pq.read_table(artifact.file("inputs.parquet"), columns=column)
         attribute = table[ATTRIBUTE] if present else None
-        return cls(inputs["id"].to_pylist(), num_candidates, truth, same_answer(examples.task), attribute)
+        ids, same = inputs["id"].to_pylist(), same_answer(examples.task)
+        return cls(mark, ids, num_candidates, truth, same, attribute)
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory they take."""
+        return int(self.truth.nbytes) + 100 * len(self.ids)
 
     def labelled(self, labels: LabelStage, context: Context) -> pa.Table:
-        """The labels of these examples, in their order."""
-        table = pq.read_table(context.find(labels).file("labels.parquet"))
-        return lb.join(self.ids, self.num_candidates, table)
+        """The labels of these examples, in their order; a supervisor's are compared with many students'."""
+        path = context.find(labels).file("labels.parquet")
+
+        def read() -> pa.Table:
+            return lb.join(self.ids, self.num_candidates, pq.read_table(path, use_threads=False))
+
+        joined: pa.Table = _labels.get(f"{_mark(path)} {self.mark}", read)
+        return joined
 
 
 def run_score(stage: Score, context: Context) -> dict[str, Any]:

@@ -65,6 +65,13 @@ def _as_array(probs: npt.NDArray[Any]) -> Rows:
 
 
 def _as_rows(probs: Sequence[npt.ArrayLike]) -> Rows:
+    first = probs[0] if len(probs) else None
+    if isinstance(first, np.ndarray) and all(
+        isinstance(row, np.ndarray) and row.shape == first.shape for row in probs
+    ):
+        probs_NC = np.array(probs, np.float64)  # at once, where all are as long
+        if probs_NC.ndim == 2 and probs_NC.size:
+            return Rows(probs_NC, np.full(len(probs_NC), probs_NC.shape[1], np.int64))
     rows = [np.asarray(row, np.float64) for row in probs]
     if any(row.ndim != 1 for row in rows):
         raise DataError("each row of probabilities must be one-dimensional, one number a candidate")

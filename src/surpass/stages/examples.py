@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from surpass.calls import code_digest
@@ -44,7 +45,7 @@ class Examples(ExampleStage):
         if self.skip < 0 or (self.skip and self.size is None):
             raise ConfigError(f"skip={self.skip} must be at least 0, and needs a size")
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Task, part, size, seed."""
         mix = "" if self.mix == "all" else f"-{self.mix}"
@@ -117,7 +118,7 @@ class Hint(ExampleStage):
         """How many; None for all there are."""
         return self.examples.size
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Whose labels are shown."""
         return f"{self.examples.label}-hint-{self.labels.teacher}"
@@ -150,12 +151,12 @@ class Truth(LabelStage):
 
     examples: ExampleStage
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Of what."""
         return f"of-{self.examples.label}"
 
-    @property
+    @cached_property
     def teacher(self) -> str:
         """The truth itself."""
         return "truth"

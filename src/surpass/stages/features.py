@@ -32,7 +32,7 @@ class Pass(Stage):
     source: ModelStage | str
     examples: ExampleStage
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Whose pass over what."""
         source = self.source
@@ -94,7 +94,7 @@ class Features(Pass):
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Whose states of what."""
         more = f"-and-{len(self.also)}-more" if self.also else ""

@@ -26,7 +26,7 @@ class Label(Pass, LabelStage):
     kind: ClassVar[str] = "label"
     version: ClassVar[int] = 1
 
-    @property
+    @cached_property
     def teacher(self) -> str:
         """The model that labels."""
         return resolve(self.model).short_name
@@ -82,12 +82,12 @@ class Relabel(LabelStage):
     def __post_init__(self) -> None:
         find_rule(self.rule)
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Rule and origin."""
         return f"{self.rule}-{self.labels[0].label}"
 
-    @property
+    @cached_property
     def teacher(self) -> str:
         """The rule and whom it judges; hardening goes without saying."""
         name = parse(self.rule).name
@@ -133,7 +133,7 @@ class Score(Stage):
     labels: LabelStage
     examples: Examples
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Whose labels."""
         return self.labels.label
@@ -162,7 +162,7 @@ class Compare(Stage):
     weak: LabelStage
     examples: Examples
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Who with whom."""
         return f"{self.student.label}-with-{self.weak.teacher}"

@@ -76,7 +76,7 @@ class Fit(ModelStage):
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema} must be at least 0 and below 1")
 
-    @property
+    @cached_property
     def teacher(self) -> str:
         """Whom it learned from."""
         return TRUTH if isinstance(self.labels, str) else self.labels.teacher
@@ -130,7 +130,7 @@ class Fit(ModelStage):
             return True
         return self.adapter != "full" and self.start is None and resolve(self.model).path is not None
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Model, whom it learns from, loss, seed."""
         adapter = "" if self.adapter == "full" else f"-{self.adapter}"
@@ -258,7 +258,7 @@ class Stop(ModelStage):
         """The fitted model."""
         return self.fit.model
 
-    @property
+    @cached_property
     def teacher(self) -> str:
         """Whom it learned from."""
         return self.fit.teacher
@@ -268,7 +268,7 @@ class Stop(ModelStage):
         """That of the fit."""
         return self.fit.origin
 
-    @property
+    @cached_property
     def label(self) -> str:
         """What is stopped, and by whom."""
         judge = TRUTH if isinstance(self.labels, str) else self.labels.teacher
