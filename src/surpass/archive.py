@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from surpass.artifact import unsafe
 from surpass.disk import disk_errors, fsync_path
 from surpass.errors import ConfigError, DataError, StoreError
 from surpass.identity import digest_of
@@ -201,13 +202,11 @@ def _count(value: Any) -> int:
 
 def refusal(name: str) -> str:
     """Why a name has no place in an archive; empty where it has."""
-    parts = name.split("/")
-    if name.startswith("/") or name[1:2] == ":":
-        return "is an absolute path"
-    if ".." in parts:
-        return "leads out of its folder (..)"
-    if not name.isascii() or not name.isprintable() or "\\" in name or not {"", "."}.isdisjoint(parts):
+    if reason := unsafe(name):
+        return reason
+    if not name.isascii():
         return "is no plain path"
+    parts = name.split("/")
     if not name.endswith(SUFFIXES):
         return f"is none of {', '.join(SUFFIXES)}, the only files of a store"
     if name in TOP:

@@ -6,8 +6,11 @@ so that a changed byte anywhere in the folder, the manifest included, is noticed
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +25,8 @@ from surpass.owner import Owner
 FORMAT = 1
 MANIFEST = "manifest.json"
 _SEAL = "sha256"
+_encode = json.JSONEncoder(allow_nan=False).encode
+_encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 # What this process has read already: (path, size, time of change) to sha256.
 known_digests: dict[tuple[str, int, int], str] = {}
@@ -52,8 +57,10 @@ class Damaged(Exception):
     """An artifact's folder does not hold what was published; the message says how."""
 
 
-def seal(folder: Path, kind: str, id: str, label: str, extra: dict[str, Any]) -> Artifact:
-    """Force a finished folder to the disk and seal it.
+def seal(
+    folder: Path, kind: str, id: str, label: str, extra: dict[str, Any], *, durable: bool = True
+) -> Artifact:
+    """Seal a finished folder, and force it to the disk.
 
     Args:
         folder: Holds the artifact's files, in sub-folders if need be.
@@ -61,6 +68,7 @@ def seal(folder: Path, kind: str, id: str, label: str, extra: dict[str, Any]) ->
         id: The stage's id, 64 hex digits.
         label: For people.
         extra: Further entries, anything that has canonical JSON.
+        durable: Whether to force it to the disk; if not, that is the caller's to do.
 
     Returns:
         The artifact, still where it was written.
@@ -77,7 +85,7 @@ def seal(folder: Path, kind: str, id: str, label: str, extra: dict[str, Any]) ->
         "id": id,
         "label": label,
         "format": FORMAT,
-        "files": _listed(folder),
+        "files": _listed(folder, durable=durable),
         "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
         "host": here.host,
         "pid": here.pid,
@@ -87,10 +95,14 @@ def seal(folder: Path, kind: str, id: str, label: str, extra: dict[str, Any]) ->
         raise ValueError(f"manifest entries {', '.join(taken)} are filled in by the store: rename yours")
     manifest |= extra
     sealed = manifest | {_SEAL: digest_of(manifest)}
-    text = json.dumps(sealed, indent=1, allow_nan=False)
-    write_new(folder / MANIFEST, text.encode("ascii"))
-    fsync_path(folder)
-    return read(folder)
+    entries = (f" {_encode(name)}: {_encode(value)}" for name, value in sealed.items())
+    text = "{\n" + ",\n".join(entries) + "\n}"
+    write_new(folder / MANIFEST, text.encode("ascii"), durable=durable)
+    if durable:
+        fsync_path(folder)
+    as_read = json.loads(text)
+    del as_read[_SEAL]
+    return Artifact(kind, id, folder, as_read)
 
 
 def read(folder: Path) -> Artifact:
@@ -102,20 +114,75 @@ def read(folder: Path) -> Artifact:
         StoreError: A later version of Surpass wrote it.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        seal = manifest.pop(_SEAL)
-        sound = seal == digest_of(manifest)
+        with open(f"{folder}/{MANIFEST}", "rb", buffering=0, opener=_not_following) as file:
+            content = file.readall()
     except (FileNotFoundError, NotADirectoryError):
         raise Damaged(f"{MANIFEST} is missing") from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise Damaged(f"{MANIFEST} is a link, which may lead out of the store") from None
+    manifest, _ = parsed(content, str(folder))
+    return Artifact(manifest["kind"], manifest["id"], folder, manifest)
+
+
+def _not_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def parsed(content: bytes, place: str) -> tuple[dict[str, Any], str]:
+    """A manifest and its seal, if it is sound.
+
+    Args:
+        content: The file.
+        place: Where it is, for people.
+
+    Raises:
+        Damaged: It is not as it was written, or names a file that is not the artifact's own.
+        StoreError: A later version of Surpass wrote it.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads(content)
+        seal = manifest.pop(_SEAL)
+        sound = seal == _quick_digest(manifest) or seal == digest_of(manifest)
+        later = manifest["format"] > FORMAT
+        wrong = next(((name, reason) for name in manifest["files"] if (reason := unsafe(name))), None)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise Damaged(f"{MANIFEST} cannot be parsed") from None
     if not sound:
         raise Damaged(f"{MANIFEST} does not match its digest")
-    if manifest["format"] > FORMAT:
+    if later:
         raise StoreError(
-            f"{folder} has format {manifest['format']}, later than {FORMAT}: update Surpass to read it"
+            f"{place} has format {manifest['format']}, later than {FORMAT}: update Surpass to read it"
         )
-    return Artifact(manifest["kind"], manifest["id"], folder, manifest)
+    if wrong:
+        raise Damaged(f"{MANIFEST} names {wrong[0]!r}, which {wrong[1]}")
+    return manifest, seal
+
+
+def unsafe(name: str) -> str:
+    """Why a name cannot be that of a file within a folder; empty where it can."""
+    if name.startswith("/") or name[1:2] == ":":
+        return "is an absolute path"
+    parts = name.split("/")
+    if ".." in parts:
+        return "leads out of its folder (..)"
+    if not name.isprintable() or "\\" in name or "" in parts or "." in parts:
+        return "is no plain path"
+    return ""
+
+
+def glance(folder: Path) -> dict[str, Any] | None:
+    """A manifest as it lies there, its seal not looked at; None where it cannot be read.
+
+    Good enough to count and to compare, and several times faster than `artifact.read`.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    whole = isinstance(manifest, dict) and {"kind", "id", "label", "files"} <= manifest.keys()
+    return manifest if whole else None
 
 
 def check(artifact: Artifact, *, digests: bool) -> None:
@@ -125,16 +192,41 @@ def check(artifact: Artifact, *, digests: bool) -> None:
         Damaged: A file is missing or differs.
         OSError: A file cannot be read.
     """
+    linked = _linked(artifact)
+    if linked:
+        raise Damaged(f"{linked} is a link, which may lead out of the store")
     for name, published in artifact.manifest["files"].items():
-        path = artifact.path / name
+        path = f"{artifact.path}/{name}"
         try:
-            status = path.stat()
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode):
+                raise Damaged(f"{name} is no plain file")
             if status.st_size != published["size"]:
                 raise Damaged(f"{name} has {status.st_size} bytes instead of {published['size']}")
             if digests and _digest(path, status) != published["sha256"]:
                 raise Damaged(f"{name} does not match its digest")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise Damaged(f"{name} is missing") from None
+
+
+def _linked(artifact: Artifact) -> str:
+    """The artifact's folder or the first of its sub-folders that is a symbolic link; empty if none is."""
+    if os.path.islink(artifact.path):
+        return artifact.path.name
+    folders = {name.rpartition("/")[0] for name in artifact.manifest["files"] if "/" in name}
+    above = {
+        "/".join(parts[: end + 1]) for parts in (f.split("/") for f in folders) for end in range(len(parts))
+    }
+    return next((name for name in sorted(above) if os.path.islink(f"{artifact.path}/{name}")), "")
+
+
+def first_fault(folder: Path) -> str:
+    """What is wrong with an artifact at first sight, without a look at its content; empty if nothing is."""
+    try:
+        check(read(folder), digests=False)
+    except (Damaged, FileNotFoundError) as damage:
+        return str(damage)
+    return ""
 
 
 def remember(artifact: Artifact) -> None:
@@ -144,8 +236,8 @@ def remember(artifact: Artifact) -> None:
         OSError: A file cannot be looked at.
     """
     for name, published in artifact.manifest["files"].items():
-        path = artifact.path / name
-        known_digests[_key(path, path.stat())] = published["sha256"]
+        path = f"{artifact.path}/{name}"
+        known_digests[_key(path, os.stat(path))] = published["sha256"]
 
 
 def faults(folder: Path) -> Iterator[str]:
@@ -172,27 +264,42 @@ def faults(folder: Path) -> Iterator[str]:
             yield f"unknown file {name}"
 
 
-def _digest(path: Path, status: os.stat_result) -> str:
+def _digest(path: str, status: os.stat_result) -> str:
     key = _key(path, status)
     if key not in known_digests:
         known_digests[key] = file_digest(path)
     return known_digests[key]
 
 
-def _key(path: Path, status: os.stat_result) -> tuple[str, int, int]:
-    return str(path), status.st_size, status.st_mtime_ns
+def _key(path: str, status: os.stat_result) -> tuple[str, int, int]:
+    return path, status.st_size, status.st_mtime_ns
 
 
-def _listed(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and digest of every file, each forced to the disk, and every sub-folder too."""
+def _quick_digest(manifest: dict[str, Any]) -> str:
+    """Its digest, if no number in it has another canonical form, as most have not."""
+    text = _encode_sorted(manifest)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _listed(folder: Path, *, durable: bool) -> dict[str, dict[str, Any]]:
+    """Size and digest of every file; each forced to the disk, if asked for, and every sub-folder too."""
     files: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
+    for name, entry in sorted(_entries(str(folder), "")):
         if name == MANIFEST:
             raise ValueError(f"{MANIFEST} is written by the store: pass entries to publish instead")
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise StoreError(f"cannot publish {path}: an artifact is made of plain files; copy it in")
-        fsync_path(path)
-        if path.is_file():
-            files[name] = {"sha256": file_digest(path), "size": path.stat().st_size}
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise StoreError(f"cannot publish {entry.path}: an artifact is made of plain files; copy it in")
+        if durable:
+            fsync_path(Path(entry.path))
+        if entry.is_file():
+            files[name] = {"sha256": file_digest(entry.path), "size": entry.stat().st_size}
     return files
+
+
+def _entries(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All files and folders below a folder with their names from there; links are not followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield f"{prefix}{entry.name}", entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(entry.path, f"{prefix}{entry.name}/")

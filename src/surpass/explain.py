@@ -12,15 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from surpass.artifact import Damaged, check, read
 from surpass.engine.graph import outstanding
 from surpass.errors import ConfigError
-from surpass.layout import kinds, sorted_entries
-from surpass.records import RECORD, glance
+from surpass.records import RECORD
 from surpass.stages import Stage
 from surpass.store import Store
 from surpass.study import Study, targets
-from surpass.uses import busy
 
 DONE, TO_DO = "done", "to do"
 ABSENT = "-"
@@ -156,7 +153,7 @@ class _Explainer:
         wanted = [only] if only else [stage for row in study.rows() for stage in targets(row)]
         self.graph = outstanding(wanted, self._is_done)
         self.missed = {stage.id: stage for stage in self.graph.to_do}
-        self.busy = {one.id: one for one in busy(store.leases)} if store is not None else {}
+        self.busy = {one.id: one for one in store.busy()} if store is not None else {}
         self.manifests: dict[str, dict[str, dict[str, Any]]] = {}
         self.firsts: dict[str, tuple[str, ...]] = {}
 
@@ -227,9 +224,8 @@ class _Explainer:
         if stage.id in self.busy:
             return f"{self.busy[stage.id].who} is computing it now"
         for folder in self.folders(stage):
-            try:
-                check(read(folder), digests=False)
-            except (Damaged, FileNotFoundError) as damage:
+            damage = self.store.damage(stage.kind, stage.id, folder)
+            if damage:
                 return f"it is damaged: {damage}"
         if stage.id in self.recorded:
             return "its weights were removed; a record of it is there"
@@ -247,9 +243,8 @@ class _Explainer:
         if self.store is None:
             return {}
         if kind not in self.manifests:
-            folders = sorted_entries(self.store.root / kind)
-            found = ((folder, glance(folder)) for folder in folders)
-            self.manifests[kind] = {m["id"]: m | {"_folder": str(f)} for f, m in found if m is not None}
+            found = self.store.manifests(kind)
+            self.manifests[kind] = {m["id"]: m | {"_folder": str(f)} for f, m in found}
         return self.manifests[kind]
 
     def candidates(self, kind: str) -> list[dict[str, Any]]:
@@ -267,7 +262,7 @@ class _Explainer:
     def mentioned(self) -> dict[str, str]:
         """Ids that artifacts were made from, and which."""
         found: dict[str, str] = {}
-        for kind in kinds(self.store.root) if self.store is not None else []:
+        for kind in self.store.kinds() if self.store is not None else []:
             for manifest in self.of_kind(kind).values():
                 if kind != RECORD:
                     for before in manifest.get("upstream", ()):

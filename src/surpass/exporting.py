@@ -18,7 +18,7 @@ from surpass.identity import file_digest
 from surpass.lineage import ancestry
 from surpass.models.sources import resolve
 from surpass.recipes.published import beside_published
-from surpass.records import kept_files, recorded
+from surpass.records import KEPT, kept_files, recorded
 from surpass.results import Results
 from surpass.stages import Compare, Features, Score, Stage
 from surpass.store import Store
@@ -126,7 +126,9 @@ def _stages(study: Study) -> dict[str, Stage]:
 def _chosen(study: Study, store: Store, along: str) -> Iterator[tuple[str, Artifact]]:
     """What goes along, as it is or as a record."""
     for stage in _stages(study).values():
-        artifact = store.find(stage.kind, stage.id)
+        artifact = store.part(stage.kind, stage.id, KEPT)
+        if artifact is not None and _goes_whole(artifact, along):
+            artifact = store.find(stage.kind, stage.id)
         if artifact is None:
             record = recorded(store, stage.kind, stage.id)
             if record is not None:

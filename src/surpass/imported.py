@@ -63,7 +63,7 @@ def read_study(store: Store, name: str) -> ImportedStudy:
     found = [study for study in listed if study.name == name or (name and study.id.startswith(name))]
     if not found:
         there = ", ".join(dict.fromkeys(study.name for study in listed)) or "none"
-        raise ConfigError(f"no study {name!r} was imported into {store.root}; there are: {there}")
+        raise ConfigError(f"no study {name!r} was imported into {store.where}; there are: {there}")
     if len(found) > 1:
         ids = ", ".join(study.id[:8] for study in found)
         raise ConfigError(f"{len(found)} studies are called {name!r}: name one by its id, {ids}")

@@ -6,6 +6,7 @@ A temporary folder holds `files/` and `owner.json`, which tells who may still be
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from surpass.artifact import FORMAT
+from surpass.artifact import FORMAT, faults
 from surpass.disk import atomic_write
 from surpass.errors import StoreError
 from surpass.owner import Owner
@@ -25,6 +26,7 @@ SERVICE = ("tmp", "work", "leases", "damaged")
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 _ID = re.compile(r"[0-9a-f]{64}")
 _DAY_SECONDS = 86400.0
+_log = logging.getLogger("surpass.store")
 
 
 def open_root(root: Path) -> None:
@@ -35,6 +37,14 @@ def open_root(root: Path) -> None:
         StoreError: It holds other things, or has another format.
     """
     root.mkdir(parents=True, exist_ok=True)
+    with os.scandir(root) as entries:
+        links = [entry.name for entry in entries if entry.is_symlink()]
+    ours = sorted(name for name in links if name in (MARKER, *SERVICE) or _KIND.fullmatch(name))
+    if ours:
+        raise StoreError(
+            f"{root / ours[0]} is a symbolic link, and nothing of a store may lie outside of it: "
+            "put a folder there, or link the store as a whole"
+        )
     # Listed before the marker is looked for: what another process puts beside a marker that it
     # is just writing is then never taken for a foreign file.
     foreign = [name for name in os.listdir(root) if not name.startswith(f".{MARKER}.")]
@@ -133,6 +143,38 @@ def left_over(root: Path) -> Iterator[Path]:
                 yield folder
         elif time.time() - _last_change(folder) > _DAY_SECONDS:
             yield folder
+
+
+def set_aside(root: Path, folder: Path, inode: int, reason: str) -> None:
+    """Move a damaged artifact to `damaged/`, unless it is another by now; users of the store are warned."""
+    target = root / "damaged" / f"{folder.parent.name}-{folder.name}-{os.urandom(4).hex()}"
+    try:
+        target.parent.mkdir(exist_ok=True)
+        os.rename(folder, target)
+    except FileNotFoundError:  # another process has just moved it
+        return
+    except OSError as error:
+        _log.warning("damaged: %s (%s); ignored, as it cannot be moved: %s", folder, reason, error.strerror)
+        return
+    if target.stat().st_ino != inode:  # another process moved it, and published it again
+        with suppress(OSError):
+            os.rename(target, folder)
+        return
+    _log.warning("damaged: %s (%s); moved to %s, it will be computed again", folder, reason, target)
+
+
+def strange(root: Path) -> Iterator[tuple[Path, str]]:
+    """Find what should not be so in a store, with why; reads every byte of it."""
+    known = {MARKER, *SERVICE, *kinds(root)}
+    for entry in sorted_entries(root):
+        if entry.name not in known:
+            yield entry, "unknown entry"
+    for kind in kinds(root):
+        for folder in sorted_entries(root / kind):
+            for reason in faults(folder):
+                yield folder, reason
+    for folder in left_over(root):
+        yield folder, "left over by a process that ended"
 
 
 def finished_work(root: Path) -> Iterator[Path]:

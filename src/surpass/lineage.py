@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from surpass.stages import Examples, Stage
+from collections.abc import Iterable
+
+from surpass.stages import Examples, ModelStage, Stage
 
 
 def learns_truth(student: Stage, weak_examples: Examples) -> bool:
@@ -24,4 +26,16 @@ def ancestry(stage: Stage) -> dict[str, Stage]:
         if here.id not in found:
             found[here.id] = here
             ahead += here.upstream
+    return found
+
+
+def reads(needs: Iterable[Stage]) -> set[str]:
+    """Ids of what a stage that takes from these may read: also the models that its models began with."""
+    found: set[str] = set()
+    ahead = list(needs)
+    while ahead:
+        stage = ahead.pop()
+        if stage.id not in found:
+            found.add(stage.id)
+            ahead += [before for before in stage.upstream if isinstance(before, ModelStage)]
     return found

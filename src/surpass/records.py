@@ -6,10 +6,7 @@ was sealed, and its small files (`KEPT`). Where an artifact is not there, a repo
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
-from typing import Any
 
 from surpass.artifact import MANIFEST, Artifact, Damaged, read
 from surpass.identity import digest_of
@@ -74,16 +71,3 @@ def keep_record(store: Store, artifact: Artifact) -> Artifact:
 def kept_files(artifact: Artifact) -> list[str]:
     """The files of an artifact that a record of it holds."""
     return [name for name in KEPT if name in artifact.manifest["files"]]
-
-
-def glance(folder: Path) -> dict[str, Any] | None:
-    """A manifest as it lies there, its seal not looked at; None where it cannot be read.
-
-    Good enough to count and to compare, and several times faster than `artifact.read`.
-    """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    whole = isinstance(manifest, dict) and {"kind", "id", "label", "files"} <= manifest.keys()
-    return manifest if whole else None

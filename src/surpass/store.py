@@ -11,23 +11,22 @@
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from surpass.artifact import Artifact, Damaged, check, faults, known_digests, read, remember, seal
+from surpass.artifact import Artifact, Damaged, check, first_fault, glance, known_digests, read, remember
+from surpass.batch import Batch
 from surpass.disk import atomic_write, disk_errors, fsync_path, is_disk_full, store_error
+from surpass.draft import Draft
 from surpass.errors import StoreError
 from surpass.layout import (
-    MARKER,
-    SERVICE,
     check_id,
     check_kind,
     finished_work,
@@ -36,8 +35,11 @@ from surpass.layout import (
     left_over,
     make_temporary,
     open_root,
+    set_aside,
     sorted_entries,
+    strange,
 )
+from surpass.uses import Busy, Claim, busy, claim
 
 __all__ = ["Artifact", "Draft", "Problem", "Store", "atomic_write"]
 
@@ -46,48 +48,25 @@ __all__ = ["Artifact", "Draft", "Problem", "Store", "atomic_write"]
 _SETTLED_NS = 2_000_000_000
 _RECENT_SECONDS = 10.0
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the store that should not be so."""
+    """Something in the store that should not be so; `path` is the key of an object in a store with a URL."""
 
-    path: Path
+    path: Path | str
     reason: str
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An artifact in the making: write files into `path`, then `publish`."""
-
-    store: Store
-    kind: str
-    id: str
-    label: str
-    path: Path
-
-    def publish(self, manifest_fields: dict[str, Any]) -> Artifact:
-        """Make the draft an artifact, all at once and for good.
-
-        Args:
-            manifest_fields: What the manifest says beside kind, id, label, format, files, created,
-                host and pid; anything that has canonical JSON.
-
-        Returns:
-            The artifact, or the one that was there already; then the draft is dropped.
-
-        Raises:
-            StoreError: It cannot be written; the store is as it was.
-            ValueError: `manifest_fields` uses a name that the store fills in.
-        """
-        with disk_errors(self.path):
-            sealed = seal(self.path, self.kind, self.id, self.label, manifest_fields)
-            return self.store._install(sealed)
 
 
 class Store:
     """A folder of artifacts that many processes and machines can share.
+
+    Attributes:
+        root: The folder.
+        where: What opens it elsewhere: the folder, or a URL.
+        is_shared: Whether other processes can use it too.
+        leases: Where leases lie.
+        batch: Open it (`with store.batch:`) to publish many artifacts.
 
     Raises:
         StoreError: The folder cannot be made or read, holds other things, or was written by a
@@ -96,11 +75,11 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         if "://" in str(root):
-            raise StoreError(
-                f"no store at {root}: URLs are not supported; name a folder, a mounted one to share"
-            )
+            raise StoreError(f"{root} is no folder: open a store at a URL with open_store({str(root)!r})")
         self.root = Path(root).expanduser().absolute()
+        self.where, self.is_shared = str(self.root), True
         self.leases = self.root / "leases"
+        self.batch = Batch(self.root)
         self._listings: dict[str, tuple[int, dict[str, list[str]]]] = {}
         self._recent: dict[str, tuple[float, dict[str, list[str]]]] = {}
         with disk_errors(self.root):
@@ -125,7 +104,7 @@ class Store:
                     artifact = read(folder)
                     check(artifact, digests=True)
                 except Damaged as damage:
-                    self._set_aside(folder, inode, str(damage))
+                    set_aside(self.root, folder, inode, str(damage))
                 except FileNotFoundError:  # another process has just moved it
                     continue
                 else:
@@ -161,9 +140,13 @@ class Store:
         check_kind(kind)
         check_id(id)
         with disk_errors(self.root):
-            temporary = make_temporary(self.root, folder_name(label, id))
+            if self.batch.is_open:
+                files = temporary = self.batch.draft_folder(folder_name(label, id))
+            else:
+                temporary = make_temporary(self.root, folder_name(label, id))
+                files = temporary / "files"
         try:
-            yield Draft(self, kind, id, label, temporary / "files")
+            yield Draft(self, kind, id, label, files)
         except Exception as error:
             if is_disk_full(error):
                 raise store_error(error, temporary) from error
@@ -187,15 +170,56 @@ class Store:
         """
         check_id(id)
         folder = self.root / "work" / id
-        with suppress(OSError):  # most stages leave nothing there
-            os.rmdir(folder)
-        if not folder.exists():
+        try:
+            os.rmdir(folder)  # most stages leave nothing there
             return
+        except FileNotFoundError:
+            return
+        except OSError:
+            pass
         with disk_errors(folder):
             temporary = make_temporary(self.root, f"work-{id[:16]}")
             with suppress(FileNotFoundError):
                 os.rename(folder, temporary / "work")
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def claim(self, id: str, uses: Iterable[str]) -> Claim | None:
+        """Take the right to compute a stage, or to remove it; None when another process is at it.
+
+        Args:
+            id: The stage's id.
+            uses: Ids of the artifacts that it reads: nobody removes them meanwhile.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        return claim(self.leases, id, uses)
+
+    def busy(self) -> list[Busy]:
+        """The stages that living processes are at."""
+        return busy(self.leases)
+
+    def expect(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Say which artifacts, by kind and id, will be asked for: what is far away comes faster together."""
+
+    def part(
+        self, kind: str, id: str, names: Collection[str] = (), *, label: str | None = None
+    ) -> Artifact | None:
+        """Return an artifact of which only these files are wanted; others may not be at hand."""
+        return self.find(kind, id, label=label)
+
+    def kinds(self) -> list[str]:
+        """The kinds of artifact that the store holds, sorted."""
+        return kinds(self.root)
+
+    def manifests(self, kind: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Folders and manifests of a kind, their seals not looked at: far faster than `artifacts`."""
+        found = ((folder, glance(folder)) for folder in sorted_entries(self.root / kind))
+        yield from ((folder, manifest) for folder, manifest in found if manifest is not None)
+
+    def damage(self, kind: str, id: str, folder: Path) -> str:
+        """What is wrong with an artifact at first sight; empty where it looks complete."""
+        return first_fault(folder)
 
     def artifacts(self, kind: str | None = None) -> Iterator[Artifact]:
         """Go through all artifacts with a sound manifest, by kind and folder name.
@@ -221,18 +245,9 @@ class Store:
         """
         known_digests.clear()
         with disk_errors(self.root):
-            known = {MARKER, *SERVICE, *kinds(self.root)}
-            entries = sorted_entries(self.root)
-            problems = [Problem(entry, "unknown entry") for entry in entries if entry.name not in known]
-            for kind in kinds(self.root):
-                for folder in sorted_entries(self.root / kind):
-                    problems += [Problem(folder, reason) for reason in faults(folder)]
-            problems += [
-                Problem(folder, "left over by a process that ended") for folder in left_over(self.root)
-            ]
-        return problems
+            return [Problem(path, reason) for path, reason in strange(self.root)]
 
-    def clean_tmp(self) -> list[Path]:
+    def clean_tmp(self) -> Sequence[Path | str]:
         """Remove temporary folders of dead processes, of others after a day, and scratch of finished stages.
 
         Returns:
@@ -251,7 +266,7 @@ class Store:
                 removed.append(folder)
         return removed
 
-    def _install(self, sealed: Artifact) -> Artifact:
+    def _install(self, sealed: Artifact, *, durable: bool = True) -> Artifact:
         home = self.root / sealed.kind
         target = home / folder_name(sealed.manifest["label"], sealed.id)
         if not home.is_dir():
@@ -267,7 +282,8 @@ class Store:
                 if error.errno not in _OCCUPIED:
                     raise
                 continue  # somebody was faster; or it is damaged, and `find` moves it aside
-            fsync_path(home)
+            if durable:
+                fsync_path(home)
             installed = replace(sealed, path=target)
             remember(installed)
             if sealed.kind in self._recent:
@@ -297,21 +313,3 @@ class Store:
         except FileNotFoundError:
             return []
         return [home / name for name in names.get(id[:16], [])]
-
-    def _set_aside(self, folder: Path, inode: int, reason: str) -> None:
-        target = self.root / "damaged" / f"{folder.parent.name}-{folder.name}-{os.urandom(4).hex()}"
-        try:
-            target.parent.mkdir(exist_ok=True)
-            os.rename(folder, target)
-        except FileNotFoundError:  # another process has just moved it
-            return
-        except OSError as error:
-            _log.warning(
-                "damaged: %s (%s); ignored, as it cannot be moved: %s", folder, reason, error.strerror
-            )
-            return
-        if target.stat().st_ino != inode:  # another process moved it, and published it again
-            with suppress(OSError):
-                os.rename(target, folder)
-            return
-        _log.warning("damaged: %s (%s); moved to %s, it will be computed again", folder, reason, target)

@@ -203,10 +203,10 @@ def import_(
 ) -> None:
     """Bring in what was exported, every byte verified before."""
     from surpass.importing import import_archive
+    from surpass.opening import open_store
     from surpass.report.upkeep import print_imported
-    from surpass.store import Store
 
-    found = import_archive(archive, Store(store))
+    found = import_archive(archive, open_store(store))
     if as_json:
         print_json(found._asdict())
     else:

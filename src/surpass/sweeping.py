@@ -13,17 +13,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from surpass.artifact import Damaged, read
+from surpass.artifact import Damaged, glance, read
 from surpass.disk import disk_errors
 from surpass.errors import StoreError
+from surpass.far_upkeep import erase, hide, put_back
 from surpass.layout import make_temporary
-from surpass.lease import Lease, acquire
-from surpass.records import RECORD, glance, keep_record
+from surpass.records import KEPT, RECORD, keep_record
 from surpass.stages import Features
 from surpass.store import Store
 from surpass.upkeep import DAMAGED, LEFT_OVER, SCRATCH, Entry, Plan, Rules
+from surpass.url_store import UrlStore
 from surpass.usage import SHORT_ID
-from surpass.uses import busy, using
+from surpass.uses import Claim
 
 _GC = "gc"
 _LOOKS = 5
@@ -50,10 +51,10 @@ def sweep(store: Store, planned: Plan, rules: Rules) -> Swept:
         StoreError: The store cannot be written, or another process sweeps it.
     """
     swept = Swept([], [])
-    lease = acquire(store.leases, _GC)
-    if lease is None:
-        raise StoreError(f"another process removes artifacts of {store.root} now: try again when it is done")
-    with lease, disk_errors(store.root):
+    claim = store.claim(_GC, ())
+    if claim is None:
+        raise StoreError(f"another process removes artifacts of {store.where} now: try again when it is done")
+    with claim, disk_errors(store.root):
         for entry in planned.goes:
             reason = _remove(store, entry, rules)
             if reason:
@@ -66,32 +67,55 @@ def sweep(store: Store, planned: Plan, rules: Rules) -> Swept:
 def _remove(store: Store, entry: Entry, rules: Rules) -> str:
     """Remove one thing, or say why not."""
     if entry.what in (LEFT_OVER, DAMAGED):
-        _delete(store, entry.path)
+        if isinstance(store, UrlStore):
+            store.objects.remove(store.objects.below(str(entry.path)))
+        else:
+            _delete(store, Path(entry.path))
         return ""
-    lease = acquire(store.leases, entry.id)
-    if lease is None:
+    claim = store.claim(entry.id, ())
+    if claim is None:
         return "another process is at it"
-    with lease, using(store.leases, entry.id, ()):
+    with claim:
         if entry.what == SCRATCH:
             store.drop_work(entry.id)
             return ""
-        return _remove_artifact(store, entry, rules, lease)
+        if isinstance(store, UrlStore):
+            return _remove_far(store, entry, rules, claim)
+        return _remove_artifact(store, entry, rules, claim)
 
 
-def _remove_artifact(store: Store, entry: Entry, rules: Rules, lease: Lease) -> str:
-    manifest = glance(entry.path)
+def _remove_far(store: UrlStore, entry: Entry, rules: Rules, claim: Claim) -> str:
+    """The same in an object store: without its manifest, nobody finds an artifact."""
+    if rules.keep_results and entry.kind not in (Features.kind, RECORD):
+        artifact = store.part(entry.kind, entry.id, KEPT)
+        if artifact is not None:
+            keep_record(store, artifact)
+    manifest = hide(store, entry.kind, entry.id)
+    if manifest is None:
+        return _GONE
+    reason = _in_use(store, entry.id, rules) if claim.held() else "this process was away for too long"
+    if reason:
+        put_back(store, entry.kind, entry.id, manifest)
+    else:
+        erase(store, entry.kind, entry.id, manifest)
+    return reason
+
+
+def _remove_artifact(store: Store, entry: Entry, rules: Rules, claim: Claim) -> str:
+    path = Path(entry.path)
+    manifest = glance(path)
     if manifest is None or manifest["id"] != entry.id:
         return _GONE
     if rules.keep_results and entry.kind not in (Features.kind, RECORD):
         with suppress(Damaged):
-            keep_record(store, read(entry.path))
+            keep_record(store, read(path))
     temporary = make_temporary(store.root, f"gc-{entry.id[:SHORT_ID]}")
     hidden = temporary / "removed"
     try:
-        os.rename(entry.path, hidden)
-        reason = _in_use(store, entry.id, rules) if lease.held() else "this process was away for too long"
-        if reason and not entry.path.exists():
-            os.rename(hidden, entry.path)
+        os.rename(path, hidden)
+        reason = _in_use(store, entry.id, rules) if claim.held() else "this process was away for too long"
+        if reason and not path.exists():
+            os.rename(hidden, path)
         return reason
     except FileNotFoundError:
         return _GONE
@@ -103,7 +127,7 @@ def _in_use(store: Store, id: str, rules: Rules) -> str:
     """Who reads an artifact now; a process that has just begun is given the time to say what it reads."""
     for look in range(_LOOKS):
         silent = ""
-        for other in busy(store.leases):
+        for other in store.busy():
             uses = rules.reads.get(other.id) if other.uses is None else other.uses
             if other.id == id:
                 continue

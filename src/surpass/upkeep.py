@@ -13,17 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from surpass.artifact import MANIFEST
+from surpass.artifact import MANIFEST, glance
 from surpass.disk import disk_errors
 from surpass.engine.graph import outstanding
+from surpass.far_artifacts import key_of
+from surpass.far_upkeep import entries, scratch
+from surpass.far_upkeep import left_over as far_left_over
 from surpass.layout import kinds, left_over, sorted_entries
-from surpass.lineage import ancestry
-from surpass.records import glance
+from surpass.lineage import ancestry, reads
 from surpass.stages import Features
 from surpass.store import Store
 from surpass.study import Study, targets
+from surpass.url_store import UrlStore
 from surpass.usage import SHORT_ID, folder_bytes, last_change
-from surpass.uses import Busy, busy, reads
+from surpass.uses import Busy
 
 SCRATCH_SECONDS = 86400.0
 """Scratch and damaged artifacts are kept for so long where no age is given."""
@@ -62,7 +65,7 @@ class Entry(NamedTuple):
         kind: Of an artifact.
         name: Its folder's.
         id: Of the stage; empty where there is none.
-        path: Where it is.
+        path: Where it is: in an object store the key, or how the keys begin.
         bytes: Its size.
         reason: Why it goes, or stays.
     """
@@ -71,7 +74,7 @@ class Entry(NamedTuple):
     kind: str
     name: str
     id: str
-    path: Path
+    path: Path | str
     bytes: int
     reason: str
 
@@ -140,13 +143,15 @@ def plan(store: Store, rules: Rules, *, now: float | None = None) -> Plan:
     """
     now = time.time() if now is None else now
     with disk_errors(store.root):
-        at_work = busy(store.leases)
-        found = list(_artifacts(store, now)) if rules.any else []
+        at_work = store.busy()
+        there = _far_artifacts(store, now) if isinstance(store, UrlStore) else _artifacts(store, now)
+        found = list(there) if rules.any else []
         chosen = {one.entry.path: one for one in found if _goes(one, rules)}
         reasons = _held(found, chosen, at_work, rules)
         goes = [one.entry for path, one in chosen.items() if path not in reasons]
         held = [one.entry._replace(reason=reasons[p]) for p, one in chosen.items() if p in reasons]
-        goes += _others(store, rules, {one.id for one in at_work}, now)
+        others = _far_others(store, rules, now) if isinstance(store, UrlStore) else _others(store, rules, now)
+        goes += [one for one in others if one.id not in {each.id for each in at_work} or not one.id]
     return Plan(goes, held, at_work)
 
 
@@ -163,6 +168,16 @@ def _artifacts(store: Store, now: float) -> Iterator[_Found]:
                 yield _Found(entry, manifest, now - status.st_mtime)
 
 
+def _far_artifacts(store: UrlStore, now: float) -> Iterator[_Found]:
+    known = {(one.kind, one.id): one for one in entries(store)}
+    for artifact in store.artifacts():
+        one = known.get((artifact.kind, artifact.id))
+        if one is not None:
+            key = key_of(one.kind, one.id)
+            entry = Entry(ARTIFACT, one.kind, artifact.path.name, one.id, key, one.bytes, "")
+            yield _Found(entry, artifact.manifest, now - one.changed)
+
+
 def _goes(one: _Found, rules: Rules) -> bool:
     if rules.older_than is not None and one.age <= rules.older_than:
         return False
@@ -172,8 +187,8 @@ def _goes(one: _Found, rules: Rules) -> bool:
 
 
 def _held(
-    found: Iterable[_Found], chosen: Mapping[Path, _Found], at_work: Sequence[Busy], rules: Rules
-) -> dict[Path, str]:
+    found: Iterable[_Found], chosen: Mapping[Path | str, _Found], at_work: Sequence[Busy], rules: Rules
+) -> dict[Path | str, str]:
     """Why some of what was chosen stays all the same."""
     used: dict[str, str] = {}
     unknown = ""
@@ -203,7 +218,20 @@ def _held(
     return reasons
 
 
-def _others(store: Store, rules: Rules, at_work: set[str], now: float) -> list[Entry]:
+def _far_others(store: UrlStore, rules: Rules, now: float) -> Iterator[Entry]:
+    """The same in an object store; what was damaged there was replaced."""
+    limit = SCRATCH_SECONDS if rules.older_than is None else rules.older_than
+    done = {id for kind in store.kinds() for id in store.far.listed(kind)}
+    for one in scratch(store):
+        wanted = rules.needed is not None and one.id in rules.needed
+        if one.id in done or (now - one.changed > limit and not wanted):
+            reason = "its stage is done" if one.id in done else one.reason
+            yield Entry(SCRATCH, "", one.id[:SHORT_ID], one.id, one.name, one.bytes, reason)
+    for one in far_left_over(store):
+        yield Entry(LEFT_OVER, "", one.name, "", one.name, one.bytes, one.reason)
+
+
+def _others(store: Store, rules: Rules, now: float) -> list[Entry]:
     """Scratch, leftovers, and what failed verification."""
     limit = SCRATCH_SECONDS if rules.older_than is None else rules.older_than
     done = {name[-SHORT_ID:] for kind in kinds(store.root) for name in os.listdir(store.root / kind)}
@@ -211,7 +239,7 @@ def _others(store: Store, rules: Rules, at_work: set[str], now: float) -> list[E
     for path in sorted_entries(store.root / "work"):
         over, age = path.name[:SHORT_ID] in done, now - last_change(path)
         wanted = rules.needed is not None and path.name in rules.needed
-        if path.name not in at_work and (over or (age > limit and not wanted)):
+        if over or (age > limit and not wanted):
             reason = "its stage is done" if over else "nobody goes on with it"
             size = folder_bytes(path)
             entries.append(Entry(SCRATCH, "", path.name[:SHORT_ID], path.name, path, size, reason))

@@ -11,10 +11,14 @@ from typing import NamedTuple
 
 from surpass.artifact import MANIFEST
 from surpass.disk import disk_errors
-from surpass.layout import kinds, left_over, sorted_entries
+from surpass.far_upkeep import entries, left_over, name_of, scratch
+from surpass.layout import kinds, sorted_entries
+from surpass.layout import left_over as left_over_here
 from surpass.store import Store
+from surpass.url_store import UrlStore
 
 SHORT_ID = 16
+_MANIFEST_BYTES = 2**15  # most have less
 # How the store writes an entry of a manifest's files; a digest right before a size is nothing else.
 _SIZE = re.compile(rb'"sha256":\s*"[0-9a-f]{64}",\s*"size":\s*(\d+)')
 
@@ -69,6 +73,9 @@ def held(store: Store) -> Iterator[Held]:
     Raises:
         StoreError: The store cannot be read.
     """
+    if isinstance(store, UrlStore):
+        yield from (Held(one.kind, one.id[:SHORT_ID], one.bytes) for one in entries(store))
+        return
     with disk_errors(store.root):
         for kind in kinds(store.root):
             for name in sorted(os.listdir(store.root / kind)):
@@ -77,8 +84,13 @@ def held(store: Store) -> Iterator[Held]:
 
 
 def _size(manifest: str) -> int:
-    with open(manifest, "rb", buffering=0) as file:
-        content = file.read()
+    descriptor = os.open(manifest, os.O_RDONLY)  # no file object: there may be a hundred thousand
+    try:
+        content = os.read(descriptor, _MANIFEST_BYTES)
+        while more := os.read(descriptor, _MANIFEST_BYTES):
+            content += more
+    finally:
+        os.close(descriptor)
     return len(content) + sum(map(int, _SIZE.findall(content)))
 
 
@@ -104,13 +116,24 @@ def usage(store: Store, needed: Collection[str] | None = None, *, largest: int =
         if short is None or one.short_id in short:
             sizes.append(one)
     sizes.sort(key=lambda one: (-one.bytes, one.kind, one.name))
+    if isinstance(store, UrlStore):
+        named = [one._replace(name=name_of(store, one.kind, one.name)) for one in sizes[:largest]]
+        over, stray = scratch(store), left_over(store)
+        return Usage(
+            kinds=by_kind,
+            study=None if short is None else of_study,
+            largest=named,
+            scratch=Share(len(over), sum(one.bytes for one in over)),
+            leftovers=Share(len(stray), sum(one.bytes for one in stray)),
+            damaged=Share(),
+        )
     with disk_errors(store.root):
         return Usage(
             kinds=by_kind,
             study=None if short is None else of_study,
             largest=sizes[:largest],
             scratch=_share(sorted_entries(store.root / "work")),
-            leftovers=_share(list(left_over(store.root))),
+            leftovers=_share(list(left_over_here(store.root))),
             damaged=_share(sorted_entries(store.root / "damaged")),
         )
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from surpass.disk import disk_errors
+from surpass.lease import Lease, acquire
 from surpass.owner import Owner
-from surpass.stages import ModelStage, Stage
 
 # Of an owner on another machine. Far longer than its lease outlives its heartbeat, as clocks may differ.
-_SILENT_SECONDS = 600.0
+SILENT_SECONDS = 600.0
 _ID_DIGITS = 64
 
 
@@ -47,16 +47,58 @@ class Busy(NamedTuple):
         )
 
 
-def reads(needs: Iterable[Stage]) -> set[str]:
-    """Ids of what a stage that takes from these may read: also the models that its models began with."""
-    found: set[str] = set()
-    ahead = list(needs)
-    while ahead:
-        stage = ahead.pop()
-        if stage.id not in found:
-            found.add(stage.id)
-            ahead += [before for before in stage.upstream if isinstance(before, ModelStage)]
-    return found
+class Claim:
+    """The right to compute a stage, while others can see what it reads; see `Store.claim`."""
+
+    def __init__(self, lease: Lease, uses: Path) -> None:
+        self._lease, self._uses = lease, uses
+
+    def held(self) -> bool:
+        """Whether the right is still ours: another process takes over from one that was away for long.
+
+        Raises:
+            StoreError: That cannot be read.
+        """
+        return self._lease.held()
+
+    def release(self) -> None:
+        """Give it up.
+
+        Raises:
+            StoreError: It cannot be given up; others take it over when this process ends.
+        """
+        with suppress(OSError):
+            self._uses.unlink()
+        self._lease.release()
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+def claim(leases: Path, id: str, uses: Iterable[str]) -> Claim | None:
+    """Take the lease on a stage and say what the stage reads; None when another process is at it.
+
+    Args:
+        leases: The store's folder of leases.
+        id: The stage's id.
+        uses: Ids of the artifacts it reads.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    lease = acquire(leases, id)
+    if lease is None:
+        return None
+    path = leases / f"{id}.uses"
+    try:
+        _say(path, uses)
+    except BaseException:
+        lease.release()
+        raise
+    return Claim(lease, path)
 
 
 @contextmanager
@@ -72,7 +114,16 @@ def using(leases: Path, id: str, uses: Iterable[str]) -> Iterator[None]:
         StoreError: It cannot be written.
     """
     path = leases / f"{id}.uses"
-    temporary = leases / f".{os.urandom(8).hex()}.uses"
+    _say(path, uses)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _say(path: Path, uses: Iterable[str]) -> None:
+    temporary = path.with_name(f".{os.urandom(8).hex()}.uses")
     with disk_errors(path):
         try:
             temporary.write_text(json.dumps({"uses": sorted(uses)}))
@@ -81,11 +132,6 @@ def using(leases: Path, id: str, uses: Iterable[str]) -> Iterator[None]:
             with suppress(OSError):
                 temporary.unlink()
             raise
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
 
 
 def busy(leases: Path) -> list[Busy]:
@@ -123,7 +169,7 @@ def _holder(path: Path) -> tuple[bool, Owner | None]:
         owner = Owner.of(record)
     if owner is not None and owner.is_local():
         return not owner.is_dead(), owner
-    return time.time() - touched < _SILENT_SECONDS, owner
+    return time.time() - touched < SILENT_SECONDS, owner
 
 
 def _uses(path: Path) -> frozenset[str] | None:

@@ -438,7 +438,7 @@ class TestForged:
                         )
                     }
                 ),
-                "is (not in its manifest|missing)",
+                "is (not in its manifest|missing)|leads out of its folder",
             ),
             (
                 lambda f: f.update(

@@ -33,7 +33,8 @@ from surpass.study import Study, targets
 from surpass.sweeping import sweep
 from surpass.upkeep import SCRATCH, Plan, Rules, plan, reachable, rules_for
 from surpass.usage import held, usage
-from surpass.uses import busy, reads, using
+from surpass.lineage import reads
+from surpass.uses import busy, using
 
 DAY = 86400.0
 GONE_OWNER = {"host": "elsewhere", "boot": "", "namespace": "", "pid": 1, "started": ""}

@@ -14,14 +14,16 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from surpass.artifact import Artifact
-from surpass.disk import is_disk_full, store_error
+from surpass.batch import DEAR_SECONDS
+from surpass.disk import disk_errors, is_disk_full, store_error
 from surpass.engine.graph import Graph
+from surpass.engine.logs import keep_traceback
 from surpass.engine.progress import Display
 from surpass.errors import DataError, Stopped, StoreError, SurpassError
-from surpass.lease import acquire
+from surpass.lineage import reads
 from surpass.stages import Context, Stage
 from surpass.store import Draft, Store
-from surpass.uses import reads, using
+from surpass.train.mesh import Mesh
 
 WAIT_SECONDS = 0.25
 """How soon to look again at stages that other processes are at."""
@@ -46,6 +48,10 @@ class Settings:
         stop: Asked often; True ends the run after a checkpoint.
         workers: Processes that compute, for engines that have several; None for as many as there are
             devices or, without any, threads.
+        mesh: The devices over which each fit is spread, such as `data=2,model=2`; None for one device.
+        address: The Ray cluster, for the ray engine; None for `RAY_ADDRESS` or, without it, a new one here.
+        slurm: Parameters of Slurm jobs, `name=value` with commas between, for the slurm engine.
+        named: How the command line names the study, for workers that have to find it by themselves.
     """
 
     threads: int | None = None
@@ -54,6 +60,14 @@ class Settings:
     save_memory: bool = False
     stop: Callable[[], bool] = never
     workers: int | None = None
+    mesh: str | None = None
+    address: str | None = None
+    slurm: str = ""
+    named: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mesh is not None:
+            Mesh.parse(self.mesh)
 
 
 class Attempt(NamedTuple):
@@ -98,13 +112,12 @@ class Work:
         mine = []
         with ExitStack() as leases:
             for stage in group:
-                lease = acquire(self.store.leases, stage.id)
-                if lease is None:
+                needs = self.graph.needs(stage)
+                claim = self.store.claim(stage.id, reads(needs))
+                if claim is None:
                     got.busy.append(stage)
                     continue
-                leases.enter_context(lease)
-                needs = self.graph.needs(stage)
-                leases.enter_context(using(self.store.leases, stage.id, reads(needs)))
+                leases.enter_context(claim)
                 if self.store.find(stage.kind, stage.id, label=stage.label) is not None:
                     self.shown.started(stage)
                     self.shown.finished(stage, 0.0)
@@ -114,6 +127,8 @@ class Work:
                 else:
                     mine.append(stage)
             self._compute(mine, got)
+        for stage, error in got.failed:
+            keep_traceback(self.store, stage, error)
         return got
 
     def _compute(self, stages: Sequence[Stage], got: Attempt) -> None:
@@ -128,8 +143,12 @@ class Work:
             began, results = self._results(stages, contexts)
             seconds = (time.monotonic() - began) / len(stages)
             if not isinstance(results, Exception):
-                for stage, draft, said in zip(stages, opened, results, strict=True):
-                    self._publish(stage, draft, seconds, said, got)
+                published = [
+                    stage
+                    for stage, draft, said in zip(stages, opened, results, strict=True)
+                    if self._publish(stage, draft, seconds, said, got)
+                ]
+                self._drop_work(published, seconds)
                 return
         if len(stages) == 1 or isinstance(results, StoreError):
             got.failed.append((stages[0], results))
@@ -161,33 +180,42 @@ class Work:
         """What a stage needs before the clock starts."""
         import_module(stage.runs_in)
 
-    def _publish(self, stage: Stage, draft: Draft, seconds: float, said: Any, got: Attempt) -> None:
-        """Put what a stage has written where it is found."""
+    def _publish(self, stage: Stage, draft: Draft, seconds: float, said: Any, got: Attempt) -> bool:
+        """Put what a stage has written where it is found; False if it failed."""
         try:
             with _named(stage):
                 if isinstance(said, SurpassError):
                     raise said
-                if stage.outside() != stage.identity["outside"]:
+                if stage.outside() != stage.outside_then:
                     raise DataError("a file that it reads was changed meanwhile; run again")
-                draft.publish(manifest_of(stage) | {"seconds": seconds, "versions": versions(), "said": said})
+                fields = manifest_of(stage) | {"seconds": seconds, "versions": versions(), "said": said}
+                draft.publish(fields, seconds=seconds)
         except Exception as error:
             got.failed.append((stage, error))
-            return
-        self.store.drop_work(stage.id)
+            return False
         got.finished.append((stage, seconds))
         self.shown.finished(stage, seconds)
+        return True
+
+    def _drop_work(self, stages: Sequence[Stage], seconds: float) -> None:
+        """Forget what published stages would go on from; of many cheap ones not before they are on the disk."""
+        if seconds < DEAR_SECONDS <= seconds * len(stages):
+            self.store.batch.settle()
+        for stage in stages:
+            self.store.drop_work(stage.id)
 
     def context(self, stage: Stage, draft: Draft) -> Context:
         """What a stage is given."""
-        return Context(
+        return _Given(
             find=self.find,
             out=draft.path,
-            work=self.store.work(stage.id),
+            work=self.store.root / "work" / stage.id,
             report=self.shown.started(stage),
             stop=self.settings.stop,
             checkpoint_seconds=self.settings.checkpoint_seconds,
             micro_batch=self.settings.micro_batch,
             save_memory=self.settings.save_memory,
+            mesh=self.settings.mesh,
         )
 
     def find(self, stage: Stage) -> Artifact:
@@ -201,6 +229,17 @@ class Work:
         if artifact is None:
             raise SurpassError(f"{stage.kind} {stage.label} was lost while others used it: run again")
         return artifact
+
+
+class _Given(Context):
+    """Its folder for scratch is made when it is asked for: most stages need none."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name == "work":
+            with disk_errors(value):
+                value.mkdir(parents=True, exist_ok=True)
+        return value
 
 
 class Failures:
@@ -233,6 +272,11 @@ class Failures:
             more = f" and {len(others) - 3} more" if len(others) > 3 else ""
             raise type(first)(f"{first}; failed too: {names}{more}") from first
         raise first
+
+
+def reason(error: Exception) -> str:
+    """What an error says for people; a mistake of a program by its type too."""
+    return str(error) if isinstance(error, SurpassError) else f"{type(error).__name__}: {error}"
 
 
 def together(stages: Sequence[Stage]) -> list[list[Stage]]:

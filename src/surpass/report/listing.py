@@ -18,14 +18,17 @@ from surpass.durations import duration
 from surpass.engine.graph import outstanding
 from surpass.engine.progress import Estimate
 from surpass.errors import ConfigError
+from surpass.far_root import is_there
 from surpass.methods import describe_method, method_names
 from surpass.models.packaged.table import PACKAGED
 from surpass.models.sources import ladder_names, resolve
+from surpass.objects import is_url
 from surpass.recipes import RECIPES
 from surpass.stages import Stage
 from surpass.store import Store
 from surpass.study import Study, targets
 from surpass.tasks import TASKS
+from surpass.url_store import UrlStore
 from surpass.usage import held as held_by
 
 _ID_DIGITS = 8
@@ -44,14 +47,16 @@ class PlanEntry(NamedTuple):
 
 
 def find_store(folder: str | Path) -> Store | None:
-    """The store in a folder, or None where there is none yet; nothing is written.
+    """The store in a folder or at a URL, or None where there is none yet; nothing is written.
 
     Raises:
         StoreError: The folder holds something else, or cannot be read.
     """
+    if is_url(folder):
+        return UrlStore(str(folder), make=False) if is_there(str(folder)) else None
     path = Path(folder)
     empty = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    return None if empty and "://" not in str(folder) else Store(folder)
+    return None if empty else Store(folder)
 
 
 def plan_of(study: Study, folder: str | Path) -> list[PlanEntry]:
@@ -148,7 +153,7 @@ def find_artifact(store: Store, text: str) -> Artifact:
     found = [a for a in store.artifacts() if a.id.startswith(name) or a.path.name == name]
     if not found:
         raise ConfigError(
-            f"no artifact {text!r} in {store.root}; `surpass plan STUDY` names the ids of a study"
+            f"no artifact {text!r} in {store.where}; `surpass plan STUDY` names the ids of a study"
         )
     if len(found) > 1:
         raise ConfigError(

@@ -267,6 +267,7 @@ def _value(value: Any) -> str:
     return text[:_ID_DIGITS] if len(text) == _DIGEST_DIGITS else text
 
 
-def _near(path: Path) -> str:
-    """A path as seen from here, if it is below."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+def _near(path: Path | str) -> str:
+    """A path as seen from here, if it is below; URLs as they are."""
+    here = isinstance(path, Path) and path.is_relative_to(Path.cwd())
+    return os.path.relpath(path) if here else str(path)
