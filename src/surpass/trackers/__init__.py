@@ -65,7 +65,8 @@ def find_trackers(asked: str | Tracker | Sequence[str | Tracker]) -> dict[str, T
         if isinstance(entry, str):
             found[entry] = calls.find(entry, TRACKERS, "tracker")()
         else:
-            found[type(entry).__name__] = entry
+            same = sum(name.partition(" ")[0] == type(entry).__name__ for name in found)
+            found[type(entry).__name__ + (f" {same + 1}" if same else "")] = entry
     for name, tracker in found.items():
         if not all(callable(getattr(tracker, method, None)) for method in ("start", "log", "finish")):
             raise ConfigError(f"tracker {name} is a {type(tracker).__name__}; it needs start, log and finish")

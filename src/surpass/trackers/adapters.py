@@ -118,7 +118,6 @@ class WandB:
         """End the run."""
         self._run.finish()
 
-
     def _has_login(self) -> bool:
         try:
             return bool(self._wandb.login(prompt=False))

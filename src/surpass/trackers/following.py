@@ -169,6 +169,10 @@ class _Beside:
         """How many have failed."""
         return self._display.failures
 
+    @failures.setter
+    def failures(self, number: int) -> None:
+        self._display.failures = number
+
     def __enter__(self) -> Self:
         """Begin to show."""
         self._display.__enter__()
@@ -178,8 +182,25 @@ class _Beside:
         """End."""
         self._display.__exit__(*exception)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._display, name)
+    def started(self, stage: Stage) -> Callable[[float], None]:
+        """A stage starts."""
+        return self._display.started(stage)
+
+    def failed(self, stage: Stage, reason: str, dropped: Sequence[Stage]) -> None:
+        """A stage cannot be had."""
+        self._display.failed(stage, reason, dropped)
+
+    def waiting(self, stage: Stage) -> None:
+        """All that is left is being computed by others."""
+        self._display.waiting(stage)
+
+    def note(self, text: str) -> None:
+        """Something happened."""
+        self._display.note(text)
+
+    def tally(self) -> str:
+        """How many stages were computed, in words."""
+        return self._display.tally()
 
     def finished(self, stage: Stage, seconds: float) -> None:
         """A stage is published."""
