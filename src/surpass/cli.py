@@ -165,10 +165,7 @@ def run(
     if stage is None:
         require_writable(folder)
     opened = open_store(store)
-    share = None if threads is None else max(1, threads // (workers or 1))
-    alone = reproducing(study, overrides or (), store, share, micro_batch, save_memory)
-    shown = Shown(opened, alone, quiet=quiet)
-
+    shown = Shown(opened, reproducing(settings, store), quiet=quiet)
     with stop_on_signals() as stop:
         settings = replace(settings, stop=stop)
         with end_with_failures(lambda: shown.failures > 0):

@@ -11,6 +11,7 @@ import typer
 from surpass.artifact import Artifact
 from surpass.engine.logs import log_path
 from surpass.engine.progress import Display, OnlyFailures
+from surpass.engine.work import Settings
 from surpass.invocation import command
 from surpass.memory import in_words
 from surpass.options import DEFAULT_STORE, print_json
@@ -56,29 +57,20 @@ class Shown:
         return f"{done}, {took}" + (f", {in_words(most)} at most" if most else "")
 
 
-def reproducing(
-    study: str,
-    overrides: Sequence[str],
-    store: str,
-    threads: int | None,
-    micro_batch: int | None,
-    save_memory: bool,
-) -> Callable[[Stage], str]:
+def reproducing(settings: Settings, store: str) -> Callable[[Stage], str]:
     """A function that gives, for a stage, the command that computes it alone in one process.
 
     Args:
-        study: As it was named.
-        overrides: As they were given.
+        settings: Of the run; they say how its study is named.
         store: As it was named.
-        threads: Of one worker; None for torch's own choice.
-        micro_batch: As it was given.
-        save_memory: As it was given.
     """
-    words = ["run", study, *overrides]
+    words = ["run", *settings.named]
     words += ["--store", store] if store != DEFAULT_STORE else []
-    words += ["--threads", str(threads)] if threads is not None else []
-    words += ["--micro-batch", str(micro_batch)] if micro_batch is not None else []
-    words += ["--save-memory"] if save_memory else []
+    if settings.threads is not None:  # what one worker has
+        words += ["--threads", str(max(1, settings.threads // (settings.workers or 1)))]
+    words += ["--mesh", str(settings.mesh)] if settings.mesh else []
+    words += ["--micro-batch", str(settings.micro_batch)] if settings.micro_batch is not None else []
+    words += ["--save-memory"] if settings.save_memory else []
     return lambda stage: command([*words, "--stage", stage.id[:_ID_DIGITS]])
 
 

@@ -6,6 +6,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from surpass.errors import SurpassError
 from surpass.stages import Stage
 from surpass.store import Store
 
@@ -16,6 +17,11 @@ LOG = "log.txt"
 def log_path(store: Store, stage: Stage) -> Path:
     """The log of a stage; nothing is made."""
     return store.root / "work" / stage.id / LOG
+
+
+def reason(error: Exception) -> str:
+    """What an error says for people; a mistake of a program by its type too."""
+    return str(error) if isinstance(error, SurpassError) else f"{type(error).__name__}: {error}"
 
 
 def keep_traceback(store: Store, stage: Stage, error: Exception) -> None:
