@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from surpass.disk import disk_errors
 from surpass.layout import make_temporary
 
 DEAR_SECONDS = 1.0
@@ -79,7 +80,7 @@ class Batch:
         """An artifact that took so long was published, and a power cut may take it; force it out when due.
 
         Raises:
-            OSError: The disk is unwilling.
+            StoreError: The disk is unwilling.
         """
         now = time.monotonic()
         with self._lock:
@@ -95,14 +96,15 @@ class Batch:
         """Let all that was published so far outlast a power cut.
 
         Raises:
-            OSError: The disk is unwilling.
+            StoreError: The disk is unwilling.
         """
         with self._lock:
             if self._risked_since is None:
                 return
             self._risked_since, self._risked_seconds = None, 0.0
         began = time.monotonic()
-        sync_file_system(self.root)
+        with disk_errors(self.root):
+            sync_file_system(self.root)
         self._settling_seconds = time.monotonic() - began
 
     def _shared(self) -> Path:

@@ -79,8 +79,11 @@ def held(store: Store) -> Iterator[Held]:
     with disk_errors(store.root):
         for kind in kinds(store.root):
             for name in sorted(os.listdir(store.root / kind)):
-                with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or a stray file
-                    yield Held(kind, name, _size(f"{store.root}/{kind}/{name}/{MANIFEST}"))
+                try:
+                    size = _size(f"{store.root}/{kind}/{name}/{MANIFEST}")
+                except (FileNotFoundError, NotADirectoryError):  # removed meanwhile, or a stray file
+                    continue
+                yield Held(kind, name, size)
 
 
 def _size(manifest: str) -> int:

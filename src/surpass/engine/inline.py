@@ -7,8 +7,17 @@ from collections.abc import Callable, Sequence
 
 from surpass.engine.agenda import Agenda
 from surpass.engine.graph import outstanding
+from surpass.engine.logs import reason
 from surpass.engine.progress import Display, Silent
-from surpass.engine.work import WAIT_SECONDS, Failures, Settings, Work, manifest_of, together, versions
+from surpass.engine.work import (
+    WAIT_SECONDS,
+    Failures,
+    Settings,
+    Work,
+    manifest_of,
+    together,
+    versions,
+)
 from surpass.stages import Stage
 from surpass.store import Store
 
@@ -39,10 +48,10 @@ def run(
     Raises:
         SurpassError: A stage failed; the message names it. What was published stays.
     """
-    graph = outstanding(targets, lambda stage: store.find(stage.kind, stage.id) is not None)
+    graph = outstanding(targets, lambda stage: store.find(stage.kind, stage.id, label=stage.label) is not None)
     if graph.to_do and settings.threads is not None:
         _set_threads(settings.threads)
-    with display(graph.to_do) as shown:
+    with store.batch, display(graph.to_do) as shown:
         return _Run(Work(store, settings, shown, graph)).go()
 
 
@@ -83,5 +92,5 @@ class _Run:
         self.agenda.restore(got.missing)
         for stage, error in got.failed:
             self.failures.add(stage, error)
-            self.work.shown.failed(stage, str(error), self.agenda.drop(stage))
+            self.work.shown.failed(stage, reason(error), self.agenda.drop(stage))
         return len(got.busy) < len(group)

@@ -35,6 +35,8 @@ class Context:
         checkpoint_seconds: How often a long stage saves its state.
         micro_batch: Examples per forward pass at most, for bounded memory; None for no bound.
         save_memory: Whether models that can compute activations twice shall do so rather than keep them.
+        mesh: The devices over which a fit is to be spread, such as `data=2,model=2`; None for one.
+        ranks: The processes of a mesh, of which this is one.
     """
 
     find: Callable[[Stage], Artifact]
@@ -45,6 +47,11 @@ class Context:
     checkpoint_seconds: float = 30.0
     micro_batch: int | None = None
     save_memory: bool = False
+    mesh: str | None = None
+    ranks: Any = None
+
+
+_NOTHING: dict[str, str] = {}  # one for all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +124,20 @@ class Stage:
         """Its version, unless that depends on its fields."""
         return self.version
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
-        """All that can change the result; stages it takes from by their ids."""
+        """All that can change the result; stages it takes from by their ids.
+
+        Made anew each time, as a study may have a million stages; with the files from outside as they were
+        when it was asked for first.
+        """
         fields_ = identity_fields(self)
-        return {"stage": self.kind, "version": self.revision, "fields": fields_, "outside": self.outside()}
+        return {"stage": self.kind, "version": self.revision, "fields": fields_, "outside": self.outside_then}
+
+    @cached_property
+    def outside_then(self) -> dict[str, str]:
+        """Digests of files from outside as they were when the id was made."""
+        return self.outside() or _NOTHING
 
     @cached_property
     def id(self) -> str:
