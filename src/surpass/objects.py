@@ -227,7 +227,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     if protocol in _FOLDERS:
         raise ConfigError(f"{url} is a folder: name it without {protocol}://")
     try:
-        fs, root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=protocol != "memory")
+        fs, root = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
         extra = _EXTRAS.get(protocol, "the package for it")
         said = f"stores at {protocol}:// need {extra}: pip install '{extra}'"
