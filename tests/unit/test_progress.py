@@ -191,6 +191,7 @@ class TestLiveBlock:
         shown.finished(stages[0], 1.0)
         shown.finished(stages[1], 0.0)
         shown.failed(stages[2], "bad", [stages[6]])
+        assert re.fullmatch(r"2 of 8 stages  ━+[╸ ]+  33%, about \d+ s left", picture(shown)[0])
         counts = "1 running, 1 done, 1 shared, 1 failed, 1 need those, 3 left"
         assert picture(shown)[1:3] == [counts, "memory 1.2 of 24 GB, peak 1.2 GB"]
 

@@ -81,6 +81,7 @@ class Estimate:
 
     def dropped(self, cost: float) -> None:
         """Count a stage out."""
+        self.total -= cost
         self.left -= cost
         self.stages_left -= 1
 

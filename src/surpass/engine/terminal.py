@@ -134,8 +134,9 @@ class Terminal(OnlyFailures):
         head.add_column(ratio=1)
         head.add_column(no_wrap=True)
         share = self.estimate.share()
-        bar = ProgressBar(total=1.0, completed=share)
-        head.add_row(f"{self._ended()} of {self.count} stages", bar, f"{share:.0%}, {self._left()}")
+        bar = ProgressBar(total=1.0, completed=share, complete_style="green", finished_style="green")
+        there = f"{self.computed + self.found} of {self.count} stages"
+        head.add_row(there, bar, f"{share:.0%}, {self._left()}")
         # What the terminal echoes of Ctrl-C has room behind the last line.
         width = self.console.width - _ECHO_COLUMNS
         counts, memory = self._counts(), self._memory()
