@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from processes import ENVIRONMENT, STUDY, nursery
@@ -96,6 +97,34 @@ def test_one_stage_and_what_it_needs(tmp_path, engine):
         "path": str(artifact.path),
     }
     assert again.err == ""
+
+
+@pytest.mark.parametrize("options", [("--engine", "inline"), ("--workers", "2", "--threads", "2")])
+def test_a_tracker_is_told_whatever_the_engine(tmp_path, options):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    ended = nursery().run("run", *STUDY, "--track", "tensorboard(folder=seen)", *options, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "tracker" not in ended.err
+    (folder,) = (tmp_path / "seen").iterdir()
+    read = reading.EventAccumulator(str(folder)).Reload()
+    for fit in Store(tmp_path / "surpass-store").artifacts("fit"):
+        losses = pq.read_table(fit.file("curve.parquet"))["loss"].to_pylist()
+        told = read.Scalars(f"fit/{fit.manifest['label']}/loss")
+        assert [(event.step, event.value) for event in told] == list(enumerate(losses, 1))
+    assert "results/chess-1-to-chess-2/naive/student" in read.Tags()["scalars"]
+    (config,) = read.Tensors("config")
+    assert b"num_train=64" in config.tensor_proto.string_val[0], "overrides are told"
+
+
+def test_a_tracker_that_is_not_there(tmp_path):
+    ended = nursery().run("run", *STUDY, "--track", "neptune", cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(
+        "error: no tracker 'neptune'; there are: mlflow, tensorboard, trackio, wandb\n"
+    )
+    ended = nursery().run("run", *STUDY, "--track", "tensorboard", "--stage", "chess-1", cwd=tmp_path)
+    assert ended.code == 2
+    assert not list((tmp_path / "surpass-store").glob("examples/*"))
 
 
 @pytest.mark.parametrize("name", ["zz", "", "chess"])
