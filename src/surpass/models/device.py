@@ -44,6 +44,11 @@ class Place(NamedTuple):
         """
         return 64 if self.device.type == "cpu" else 2048
 
+    @property
+    def one_pass(self) -> bool:
+        """Whether all texts have to go through a model in one pass."""
+        return False
+
 
 def place() -> Place:
     """Where a model that is loaded now runs.

@@ -144,7 +144,7 @@ class LanguageModel(SavesMemory):
         texts = (rows[:, None] * 2 + np.arange(2)).ravel() if self.scored.pairs else rows
         length_N = examples.lengths_N(texts)
         pieces = [np.arange(len(texts))]
-        if not torch.is_grad_enabled():
+        if not (torch.is_grad_enabled() or self.place.one_pass):
             pieces = list(by_length(length_N, TOKENS_AT_ONCE))
         passes = [
             piece[places] for piece in pieces for places in alike(length_N[piece], self.place.pass_cost)

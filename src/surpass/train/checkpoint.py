@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Size, Tensor, dtype, nn, uint8
@@ -15,14 +16,42 @@ from torch.optim import Optimizer
 
 from surpass.disk import atomic_write
 from surpass.errors import DataError
+from surpass.train.mesh_state import entire, in_order, is_spread, placed
 
 _MODEL, _OPTIMIZER, _EXTRA = "model.", "optimizer.", "extra."
 
 
+class Saving:
+    """When to save again: every so often, but for large models so that it takes a twentieth of the time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.took, self.last = seconds, 0.0, time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() - self.last > min(max(self.seconds, 20 * self.took), 20 * self.seconds)
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.last = time.monotonic()
+        self.took = self.last - self.began
+
+
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: Optimizer, position: dict[str, Any], extra: dict[str, Tensor]
+    path: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    position: dict[str, Any],
+    extra: dict[str, Tensor],
+    *,
+    write: bool = True,
 ) -> None:
     """Write everything as one safetensors file, whole or not at all.
+
+    A model that is spread over processes is gathered, so that it can go on in any other number of them.
 
     Args:
         path: Where to.
@@ -30,15 +59,23 @@ def save_checkpoint(
         optimizer: Its state is saved; its settings follow from the recipe.
         position: Where training stands, as plain JSON; what `load_checkpoint` returns.
         extra: Further tensors, such as the losses so far.
+        write: Whether this is the one of several processes that writes; all have to come here.
 
     Raises:
         StoreError: The file cannot be written; the old one is as it was.
     """
-    tensors = {_MODEL + name: value.contiguous() for name, value in model.state_dict().items()}
-    for place, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"{_OPTIMIZER}{place}.{name}": value.contiguous() for name, value in state.items()}
-    tensors |= {_EXTRA + name: value.contiguous() for name, value in extra.items()}
-    write_state(path, position, tensors)
+    found = {_MODEL + name: value for name, value in model.state_dict().items()}
+    for place, parameter in enumerate(in_order(optimizer, model)):
+        state = optimizer.state.get(parameter, {})
+        found |= {f"{_OPTIMIZER}{place}.{name}": value for name, value in state.items()}
+    found |= {_EXTRA + name: value for name, value in extra.items()}
+    tensors = {}
+    for name, value in found.items():
+        whole = entire(value)
+        if write:
+            tensors[name] = whole.contiguous()
+    if write:
+        write_state(path, position, tensors)
 
 
 def write_state(path: Path, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -66,8 +103,10 @@ def load_checkpoint(
     position, tensors = read_state(path)
     if _shapes(_behind(_MODEL, tensors)) != _shapes(model.state_dict()):
         raise DataError(f"cannot go on from {path} (of another model): delete it to begin anew")
-    model.load_state_dict(_behind(_MODEL, tensors))
-    _restore_moments(optimizer, _behind(_OPTIMIZER, tensors))
+    now, weights = model.state_dict(), _behind(_MODEL, tensors)
+    spread = {name: placed(weights[name], value) for name, value in now.items() if is_spread(value)}
+    model.load_state_dict(weights | spread)
+    _restore_moments(optimizer, in_order(optimizer, model), _behind(_OPTIMIZER, tensors))
     return position, _behind(_EXTRA, tensors)
 
 
@@ -91,15 +130,19 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return json.loads(text), tensors
 
 
-def _restore_moments(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+def _restore_moments(
+    optimizer: Optimizer, parameters: Sequence[nn.Parameter], tensors: dict[str, Tensor]
+) -> None:
+    grouped = [id(value) for group in optimizer.param_groups for value in group["params"]]
+    index = {id_: number for number, id_ in enumerate(grouped)}
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         place, _, entry = name.partition(".")
         # The fused step pairs values by their place in memory, not by their index: the moments must
         # lie as the weights do (channels last), or they belong to others.
-        like = parameters[int(place)] if value.dim() else value
-        states.setdefault(int(place), {})[entry] = torch.empty_like(like).copy_(value)
+        parameter = parameters[int(place)]
+        state = states.setdefault(index[id(parameter)], {})
+        state[entry] = placed(value, parameter if value.dim() else value)
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -11,7 +11,9 @@ import torch
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
 from surpass.train.forms import form_of
-from surpass.train.run import Inputs, on_known_states, truncation
+from surpass.train.mesh import Mesh
+from surpass.train.mesh_launch import run_on_mesh
+from surpass.train.run import Inputs, on_known_states, truncation, writes
 
 if TYPE_CHECKING:
     from surpass.stages import Context, Label, ModelStage
@@ -36,12 +38,24 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
         from surpass.train.many import label_by_head
 
         return label_by_head(stage, stage.features, context)
+    if context.mesh is not None and _needs_several(stage, Mesh.parse(context.mesh)):
+        return run_on_mesh(stage, None, context)
     inputs = Inputs.read(context.find(stage.examples))
     model = load_source(stage.source, inputs.table, context)
     examples = model.encode(inputs.table)
-    labelling = on_known_states(model, examples, len(inputs.ids), context)
+    if context.ranks is None:
+        labelling = on_known_states(model, examples, len(inputs.ids), context)
+    else:
+        context.ranks.split(model)
+        labelling = context.ranks.spread(model)
     labels = form_of(inputs.table).label(
         labelling, examples, inputs.table, micro_batch=context.micro_batch, report=context.report
     )
-    pq.write_table(labels, context.out / "labels.parquet")
+    if writes(context):
+        pq.write_table(labels, context.out / "labels.parquet")
     return {"num_examples": len(inputs.ids)} | truncation(examples)
+
+
+def _needs_several(stage: Label, mesh: Mesh) -> bool:
+    """Whether one device may be too small for the model: where it was to be in parts."""
+    return mesh.size > mesh.data and resolve(stage.model).family in ("causal", "encoder")

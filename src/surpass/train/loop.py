@@ -9,12 +9,11 @@ Shape suffixes: N examples, C candidates, D features.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +22,14 @@ from torch import Tensor, nn
 
 from surpass.errors import DataError, Stopped
 from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
-from surpass.train.checkpoint import load_checkpoint, save_checkpoint
+from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
 from surpass.train.frozen import frozen, only_head
+from surpass.train.mesh_state import by_layout
 from surpass.train.recipe import Recipe
 from surpass.train.weights import Average
+
+if TYPE_CHECKING:
+    from surpass.train.ranks import Ranks
 
 Rows = npt.NDArray[np.int64]
 LABEL_BATCH = 256
@@ -44,6 +47,7 @@ class Running:
         stop: Asked after each step; True saves a checkpoint and raises `Stopped`.
         snapshots: How often the model is shown on its way, evenly spaced over the steps, last at the end.
         snapshot: Called with the number of the snapshot, from 1, when the model stands there.
+        ranks: The processes among which the model is spread; None for this one alone.
     """
 
     checkpoint: Path | None = None
@@ -53,6 +57,7 @@ class Running:
     stop: Callable[[], bool] = lambda: False
     snapshots: int = 0
     snapshot: Callable[[int], None] = lambda _: None
+    ranks: Ranks | None = None
 
 
 def padded_probs(probs: Sequence[npt.NDArray[np.float32]], rows: Rows) -> Tensor:
@@ -159,7 +164,7 @@ def fit(
     Where the head alone is trained, what lies below it is computed once, if the model can (`SplitModel`).
 
     Args:
-        model: A `ChoiceModel`.
+        model: A `ChoiceModel`; where there are ranks, as they have spread it.
         examples: What the model's `encode` gave.
         labels: Labels of the examples, row for row.
         loss: A name in `LOSSES`, with its settings.
@@ -179,26 +184,27 @@ def fit(
     found = find_loss(loss)
     num_steps = recipe.num_steps(len(labels.probs))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = _optimizer(trained, recipe)
+    ranks = running.ranks
+    accumulate: Any = accumulate_gradient if ranks is None else ranks.accumulate_gradient
     kept = {"losses": torch.zeros(num_steps)}
     if found.memory:
         kept["memory"] = torch.zeros(len(labels.probs), max(map(len, labels.probs)))
     average = Average(trained, ema) if ema else None
-    start = _resumed(running.checkpoint, model, optimizer, kept, average)
+    start = _resumed(running, model, optimizer, kept, average)
     model.train()
     scores: Any = model
     if only_head(model, trained):
         scores = frozen(model, examples, len(labels.probs), running.micro_batch, running.stop)
-    saving = _Saving(running.checkpoint_seconds)
+    saving = Saving(running.checkpoint_seconds)
     for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
         torch.default_generator.manual_seed(step_seed(seed, step))
-        optimizer.param_groups[0]["lr"] = recipe.rate(step, num_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate(step, num_steps)
         optimizer.zero_grad(set_to_none=True)
         batch = _batch(labels, rows, kept.get("memory"))
-        kept["losses"][step] = accumulate_gradient(
+        kept["losses"][step] = accumulate(
             scores, examples, batch, found, step / num_steps, running.micro_batch
         )
         if batch.memory_NC is not None:
@@ -211,11 +217,13 @@ def fit(
                 with nullcontext() if average is None else average.in_place():
                     running.snapshot(number)
         running.report((step + 1) / num_steps)
-        stop = running.stop()
-        if running.checkpoint is not None and (saving.due or stop):
-            extra = kept | (average.state() if average is not None else {})
+        stop, due = running.stop(), saving.due
+        if ranks is not None:
+            stop, due = ranks.agreed(stop, due)
+        if running.checkpoint is not None and (due or stop):
+            extra, write = kept | (average.state() if average else {}), ranks is None or ranks.first
             with saving:
-                save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, extra)
+                save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, extra, write=write)
         if stop:
             raise Stopped("stopped; run the same command again to go on from here")
     if average is not None:
@@ -223,27 +231,14 @@ def fit(
     return kept["losses"]
 
 
-class _Saving:
-    """When to save again: every so often, but for large models so that it takes a twentieth of the time."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.took, self.last = seconds, 0.0, time.monotonic()
-
-    @property
-    def due(self) -> bool:
-        return time.monotonic() - self.last > min(max(self.seconds, 20 * self.took), 20 * self.seconds)
-
-    def __enter__(self) -> None:
-        self.began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self.last = time.monotonic()
-        self.took = self.last - self.began
-
-
 def snapshot_steps(num_steps: int, snapshots: int) -> list[int]:
     """After how many steps each snapshot is taken; where there are fewer steps, some after the same."""
     return [-(-number * num_steps // snapshots) for number in range(1, snapshots + 1)]
+
+
+def _optimizer(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+    groups = by_layout(trained)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _batch(labels: Labels, rows: Rows, memory: Tensor | None) -> Batch:
@@ -253,22 +248,25 @@ def _batch(labels: Labels, rows: Rows, memory: Tensor | None) -> Batch:
 
 
 def _resumed(
-    checkpoint: Path | None,
+    running: Running,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     kept: dict[str, Tensor],
     average: Average | None,
 ) -> int:
     """Restore what an interrupted run has left, and return the step to go on with."""
-    if checkpoint is None or not checkpoint.exists():
-        return 0
-    with suppress(DataError):  # a damaged one costs time, nothing else
-        position, extra = load_checkpoint(checkpoint, model, optimizer)
-        kept.update({name: extra[name] for name in kept})
-        if average is not None:
-            average.load(extra)
-        return int(position["step"])
-    return 0
+    start = 0
+    checkpoint = running.checkpoint
+    if checkpoint is not None and checkpoint.exists():
+        with suppress(DataError):  # a damaged one costs time, nothing else
+            position, extra = load_checkpoint(checkpoint, model, optimizer)
+            kept.update({name: extra[name] for name in kept})
+            if average is not None:
+                average.load(extra)
+            start = int(position["step"])
+    if running.ranks is not None:
+        running.ranks.require_same(start)
+    return start
 
 
 @torch.no_grad()
@@ -282,9 +280,10 @@ def label(
 ) -> list[npt.NDArray[np.float32]]:
     """Probabilities over the candidates of each example, in order; each sums to 1."""
     model.eval()
+    scores = getattr(model, "shared", model)  # where several processes have it
     probs: list[npt.NDArray[np.float32]] = []
     for rows in _in_order(len(num_candidates), micro_batch):
-        probs_NC = torch.softmax(model(examples, rows), dim=1).numpy()
+        probs_NC = torch.softmax(scores(examples, rows), dim=1).numpy()
         probs += [row[: num_candidates[place]] for place, row in zip(rows.tolist(), probs_NC, strict=True)]
         report(len(probs) / len(num_candidates))
     return probs

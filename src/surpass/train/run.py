@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from surpass import labels as lb
+from surpass.calls import parse
 from surpass.disk import atomic_write
 from surpass.errors import DataError
 from surpass.models.adapters import find_adapter, settle
@@ -28,6 +29,8 @@ from surpass.tasks.checkers import same_answer
 from surpass.train.forms import Form, form_of
 from surpass.train.frozen import frozen
 from surpass.train.loop import Labels, Running, snapshot_steps
+from surpass.train.mesh_launch import run_on_mesh
+from surpass.train.mesh_state import gathered
 
 if TYPE_CHECKING:
     from surpass.artifact import Artifact
@@ -79,15 +82,30 @@ def labels_of(
 
 def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
     """Fine-tune the model on the labels of the examples, joined by id."""
+    if context.mesh is not None and not trains_head(stage):
+        return run_on_mesh(stage, stage.recipe, context)
     ready = prepare(stage, context)
     losses = ready.train(stage, context)
-    save_fitted(ready.model, stage, context.out / "model.safetensors")
-    pq.write_table(pa.table({"loss": losses.numpy()}), context.out / "curve.parquet")
+    save_fitted(ready.model, stage, context.out / "model.safetensors", write=writes(context))
+    if writes(context):
+        pq.write_table(pa.table({"loss": losses.numpy()}), context.out / "curve.parquet")
     return ready.said(stage, losses)
+
+
+def trains_head(stage: Fit) -> bool:
+    """Whether the head alone is trained, for which one device is enough."""
+    return parse(stage.adapter).name == "frozen"
+
+
+def writes(context: Context) -> bool:
+    """Whether this process writes: where there are several, the first."""
+    return context.ranks is None or bool(context.ranks.first)
 
 
 def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
     """Fine-tune, hold the model against the labels on its way, and keep the first of the best."""
+    if context.mesh is not None and not trains_head(stage.fit):
+        return run_on_mesh(stage, stage.fit.recipe, context)
     examples = context.find(stage.examples)
     held_out = Inputs.read(examples)
     labels = read_labels(stage, examples, held_out, context)
@@ -98,16 +116,20 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
     ready = prepare(stage.fit, context)
     encoded = ready.model.encode(held_out.table)
     judged = on_known_states(ready.model, encoded, len(held_out.ids), context)
-    way = Way(context.work)
+    way = Way(context.work, write=writes(context))
 
     def look(number: int) -> None:
         said = ready.form.label(judged, encoded, held_out.table, micro_batch=context.micro_batch)
         ready.model.train()
         accuracy = float(lb.agreement(said, labels, same).mean())
-        way.passed(number, accuracy, lambda path: save_fitted(ready.model, stage.fit, path))
+        if context.ranks is not None:  # all have to save at the same time
+            accuracy = context.ranks.told(accuracy)
+        write = writes(context)
+        way.passed(number, accuracy, lambda path: save_fitted(ready.model, stage.fit, path, write=write))
 
     losses = ready.train(stage.fit, context, snapshots=stage.snapshots, snapshot=look)
-    os.replace(way.weights, context.out / "model.safetensors")
+    if writes(context):
+        os.replace(way.weights, context.out / "model.safetensors")
     return ready.said(stage.fit, losses) | way.written(
         snapshot_steps(len(losses), stage.snapshots), context.out
     )
@@ -150,6 +172,7 @@ class Ready(NamedTuple):
                 stop=context.stop,
                 snapshots=snapshots,
                 snapshot=snapshot,
+                ranks=context.ranks,
             ),
         )
         if not losses.isfinite().all():
@@ -195,12 +218,15 @@ def prepare(stage: Fit, context: Context) -> Ready:
     model = load_model(resolve(stage.model), inputs.table)
     if stage.start is not None:
         stage.start.load_into(model, context)
+    if context.ranks is not None:
+        context.ranks.split(model)
     model.origin = stage.origin
     find_adapter(stage.adapter)(model)
     if context.save_memory and hasattr(model, "save_memory"):
         model.save_memory()
     form = form_of(inputs.table)
-    return Ready(form, model, *form.encode(model, inputs.table, labels))
+    encoded = form.encode(model, inputs.table, labels)
+    return Ready(form, model if context.ranks is None else context.ranks.spread(model), *encoded)
 
 
 class Way:
@@ -209,7 +235,8 @@ class Way:
     A snapshot that is passed again after an interruption gives what it gave before, to the bit.
     """
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, *, write: bool = True) -> None:
+        self._write = write
         self.weights = work / "best.safetensors"
         self._file = work / "accuracies.json"
         self.accuracies: list[float] = json.loads(self._file.read_text()) if self._file.exists() else []
@@ -225,26 +252,33 @@ class Way:
         if self.best == number:
             draft = self.weights.with_suffix(".tmp")
             save(draft)
-            os.replace(draft, self.weights)
-        atomic_write(self._file, json.dumps(self.accuracies).encode())
+            if self._write:
+                os.replace(draft, self.weights)
+        if self._write:
+            atomic_write(self._file, json.dumps(self.accuracies).encode())
 
     def written(self, steps: list[int], out: Path) -> dict[str, Any]:
         """Write the curve, and say what the manifest shall."""
-        pq.write_table(pa.table({"step": steps, "accuracy": self.accuracies}), out / "curve.parquet")
+        if self._write:
+            pq.write_table(pa.table({"step": steps, "accuracy": self.accuracies}), out / "curve.parquet")
         best, accuracies = self.best, self.accuracies
         return {"best": best, "best_accuracy": accuracies[best - 1], "last_accuracy": accuracies[-1]}
 
 
-def save_fitted(model: nn.Module, stage: Fit, path: Path) -> None:
+def save_fitted(model: nn.Module, stage: Fit, path: Path, *, write: bool = True) -> None:
     """Write what a fit has made of a model: all of it, or only what its adapter trains.
 
-    A fit that begins with another's weights, or with random ones, is written whole.
+    A fit that begins with another's weights, or with random ones, is written whole. Of several processes all
+    have to come here, and one has to write.
     """
-    if not stage.keeps_changes:
-        save_weights(merged_state(model), path)
-        return
-    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    save_weights(trained | dict(model.named_buffers()), path)
+    with gathered(model):
+        if not write:
+            return
+        if not stage.keeps_changes:
+            save_weights(merged_state(model), path)
+            return
+        trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        save_weights(trained | dict(model.named_buffers()), path)
 
 
 def load_fitted(model: nn.Module, adapter: str, path: Path) -> None:

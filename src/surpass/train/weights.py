@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from surpass.train.mesh_state import placed
+
 
 class Average:
     """Exponential moving average of some parameters, kept beside them.
@@ -54,4 +56,4 @@ class Average:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what a checkpoint kept."""
         for place, mean in enumerate(self.mean):
-            mean.copy_(state[f"ema.{place}"])
+            mean.copy_(placed(state[f"ema.{place}"], mean))
