@@ -101,6 +101,14 @@ class Long(Note):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LongTraining(Long):
+    """Runs where models are trained: on a device, where there are some."""
+
+    kind: ClassVar[str] = "long_training"
+    runs_in: ClassVar[str] = "surpass.train.run"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Surroundings(Note):
     """Says what its process has of the machine."""
 

@@ -171,15 +171,16 @@ class TestShares:
 class TestEngines:
     def test_by_name(self):
         assert find_engine(None) is find_engine("inline") is inline.run
-        assert find_engine("pool") is find_engine(None, 3) is find_engine("pool", 3) is pool.run
+        three = Settings(workers=3)
+        assert find_engine("pool") is find_engine(None, three) is find_engine("pool", three) is pool.run
         for name in ENGINES:
             assert callable(find_engine(name))
 
     def test_others(self):
-        with pytest.raises(ConfigError, match="no engine 'slurm'; choose from inline, pool"):
-            find_engine("slurm")
+        with pytest.raises(ConfigError, match="no engine 'dask'; choose from inline, pool, ray, slurm"):
+            find_engine("dask")
         with pytest.raises(ConfigError, match="inline has no workers, got workers=2"):
-            find_engine("inline", 2)
+            find_engine("inline", Settings(workers=2))
 
 
 @pytest.mark.parametrize("engine", [inline.run, pool.run])

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from surpass.engine.work import Settings
 from surpass.errors import ConfigError
 
 _OBJECT_BYTES = 200_000_000  # results do not pass through it
+_PATIENCE_SECONDS = 10.0
 _QUIET = {"logging_level": logging.ERROR, "configure_logging": False, "log_to_driver": False}
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Lets Ray take 127.0.0.1 for this machine's address, where it finds another one otherwise."""
@@ -71,6 +73,7 @@ class Session:
         self.ray = import_module("ray")
         if not running:
             try:
+                _look_for(address or "")
                 self.ray.init(address=address, **_QUIET)
             except Exception as error:
                 why = " ".join(str(error).split())[:200]
@@ -119,6 +122,17 @@ class Session:
         self._closing.close()
 
 
+def _look_for(address: str) -> None:
+    """Make sure that somebody listens there; Ray would try for minutes.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
+
+
 @contextmanager
 def _variables(values: dict[str, str]) -> Iterator[None]:
     """Have these in the environment for as long as Ray may start processes that inherit it."""
@@ -145,10 +159,8 @@ def _complaints_logged(ray: Any) -> Iterator[None]:
 
     def log(data: dict[str, Any], *_: Any, **__: Any) -> None:
         text = " ".join(" ".join(map(str, data.get("lines", ()))).split())
-        level = (
-            logging.DEBUG if text.startswith("A worker died") else logging.WARNING
-        )  # that we say ourselves
-        _log.log(level, "ray: %s", text[:500])
+        said = text.startswith(("A worker died", "Raylet is terminated"))  # by us too
+        _log.log(logging.DEBUG if said else logging.WARNING, "ray: %s", text[:500])
 
     place.print_to_stdstream = log  # type: ignore[union-attr]
     try:

@@ -29,6 +29,7 @@ from surpass.stages import Stage
 from surpass.store import Store
 
 _LOOK_SECONDS = 5.0  # at what the cluster has
+_PATIENCE_SECONDS = 5.0
 _TRAINS = "surpass.train."
 
 
@@ -172,10 +173,16 @@ class Tasks:
             self.ray.cancel(task.yields, force=False)
 
     def close(self) -> None:
-        """End all of them, now, and Ray too if we began it."""
+        """End all of them: at once if possible, a moment later in any case; and Ray too if we began it."""
         try:
-            if not self.session.ours:
-                for task in self.tasks:
-                    self.ray.cancel(task.yields, force=True)
+            for task in self.tasks:
+                if task.stages:
+                    self.ray.cancel(task.yields, force=False)
+            patience = time.monotonic() + _PATIENCE_SECONDS
+            while self.tasks and time.monotonic() < patience:
+                for _ in self.news(0.1):
+                    pass
+            for task in self.tasks:
+                self.ray.cancel(task.yields, force=True)
         finally:
             self.session.close()

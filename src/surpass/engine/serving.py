@@ -43,6 +43,7 @@ class Service:
         self._work = _LoggedWork(_opened(setup.root), settings, _Told(tell), graph)
         self._stages = {stage.id: stage for stage in setup.stages}
         self._forward = _Forward(tell)
+        self._forward.setLevel(setup.log_level)  # loggers may have levels of their own
         logging.getLogger().addHandler(self._forward)
         logging.getLogger().setLevel(setup.log_level)
 

@@ -39,7 +39,7 @@ _PULSE_SECONDS = 5.0
 _LOOK_SECONDS = 0.25  # at messages
 _ASK_SECONDS = 30.0  # Slurm, which jobs there are
 _IDLE_SECONDS = 60.0
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 15.0
 _NOBODYS_FAULT = ("PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
 _PASSED_ON = ("checkpoint_seconds", "micro_batch", "save_memory")
 
@@ -105,6 +105,13 @@ class Job(Worker):
         """Take it off."""
         with suppress(Exception):  # it is over, or Slurm does not answer
             self.handle.cancel(check=False)
+
+
+def await_end(jobs: Sequence[Job]) -> None:
+    """Give jobs some time to end."""
+    patience = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < patience and not all(job.is_over(ask=False) for job in jobs):
+        time.sleep(_LOOK_SECONDS)
 
 
 class Jobs:
@@ -247,12 +254,10 @@ class Jobs:
     def close(self) -> None:
         """End all of them, now; the folder stays where one went wrong."""
         (self._folder / PULSE).unlink(missing_ok=True)
-        patience = time.monotonic() + _PATIENCE_SECONDS
-        ending = [job for job in self.jobs if job.ready and not job.occupied]  # they notice
-        while time.monotonic() < patience and not all(job.is_over(ask=False) for job in ending):
-            time.sleep(_LOOK_SECONDS)
-        for job in self.jobs:
-            if not job.is_over(ask=False):
-                job.cancel()
+        await_end([job for job in self.jobs if job.ready and not job.stages])  # they notice
+        left = [job for job in self.jobs if not job.is_over(ask=False)]
+        for job in left:
+            job.cancel()
+        await_end(left)
         if not self._lost:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -66,6 +67,9 @@ class Parameters(NamedTuple):
             ConfigError: There is no Slurm, or it has no such parameter.
         """
         submitit = import_module("submitit")
+        log = logging.getLogger("submitit")  # which prints to standard output, where results are
+        log.handlers.clear()
+        log.setLevel(logging.WARNING)
         shared = {"name": "surpass", "timeout_min": _MINUTES, "cpus_per_task": threads}
         shared |= {name: value for name, value in self.values.items() if name in _SHARED}
         others = {name: value for name, value in self.values.items() if name not in _SHARED}

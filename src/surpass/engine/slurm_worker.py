@@ -14,7 +14,7 @@ from typing import Any
 from surpass.engine.crew import with_upstream
 from surpass.engine.graph import outstanding
 from surpass.engine.mail import PULSE, Inbox, Outbox
-from surpass.engine.messages import Broken, Halt, Hello, Order, Setup
+from surpass.engine.messages import Broken, Halt, Halted, Hello, Order, Setup
 from surpass.engine.serving import Service, failure
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError, SurpassError
@@ -44,6 +44,8 @@ def serve(folder: Path, name: str, task: dict[str, Any]) -> None:
         news.send(Hello())
         while not leaving.is_set() and (ids := orders.get()) is not None:
             service.obey(ids)
+        if leaving.is_set():
+            news.send(Halted())  # an order may be on its way
     except Exception as error:
         if not isinstance(error, SurpassError):
             traceback.print_exc()
