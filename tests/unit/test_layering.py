@@ -47,6 +47,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "url_store",
         "opening",
         "batch", "lease", "artifact", "layout", "store", "records", "usage", "archive"),
+    "reasoning": ("reasoning", "reasoning.*"),
     "data": ("data", "data.*"),
     "tasks": ("tasks", "tasks.*"),
     "models": ("models", "models.*"),
