@@ -11,14 +11,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from test_pool import Watch, digests, until
 
+from reference.studies import Note
 from surpass import experiment
 from surpass.engine import slurm
+from surpass.engine.crew import Lost
 from surpass.engine.engines import find_engine
+from surpass.engine.graph import Graph
 from surpass.engine.mail import Inbox, Outbox
 from surpass.engine.messages import (
     Broken,
@@ -147,6 +151,71 @@ class TestWithoutJobs:
         monkeypatch.setenv("PATH", "/nowhere")
         with pytest.raises(ConfigError, match=r"no jobs with cluster=slurm: .*cluster=local tries it on"):
             experiment.run(study, store, engine="slurm", settings=settings(tmp_path, "slurm"))
+
+
+class Handle:
+    """What submitit would give back for a job, with a queue that never moves by itself."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.state, self.paths = "PENDING", SimpleNamespace(stderr="err")
+        self.news, self.orders = Outbox(Path(folder) / f"{name}.news"), Inbox(Path(folder) / f"{name}.orders")
+
+    def done(self, *, force_check: bool) -> bool:
+        return self.state == "CANCELLED"
+
+    def cancel(self, *, check: bool) -> None:
+        self.state = "CANCELLED"
+
+
+@pytest.fixture
+def jobs(store, tmp_path, monkeypatch) -> slurm.Jobs:
+    """Two jobs that wait in the queue, each with a stage to compute."""
+    submitting = SimpleNamespace(submit=lambda work, folder, name: Handle(folder, name))
+    monkeypatch.setattr(Parameters, "executor", lambda self, folder, threads: submitting)
+    stages = [Note(name=str(number)) for number in range(3)]
+    jobs = slurm.Jobs(store, settings(tmp_path), Graph(stages, [], {}, {}))
+    for stage in stages[:2]:
+        jobs.give([stage])
+    return jobs
+
+
+class TestQueue:
+    def test_who_starts_takes_over_and_who_is_not_needed_is_given_back(self, jobs, monkeypatch):
+        first, second = jobs.jobs
+        assert jobs.free() == 0
+        second.handle.news.send(Hello())
+        assert list(jobs.news(0.0)) == []
+        assert second.handle.orders.receive() == [Order([jobs.stages[1].id])]
+        second.handle.news.send(Ended([], [], []))
+        ((worker, message),) = jobs.news(0.0)
+        assert (worker, message) == (second, Ended([], [], []))
+        worker.relieve()
+        assert list(jobs.news(0.0)) == []
+        assert second.handle.orders.receive() == [Order([jobs.stages[0].id])]
+        assert (first.occupied, second.occupied, jobs.free()) == (False, True, 1)
+        monkeypatch.setattr(slurm, "_IDLE_SECONDS", 0.0)
+        assert list(jobs.news(0.0)) == []
+        assert (first.handle.state, second.handle.state) == ("CANCELLED", "PENDING")
+        assert list(jobs.news(0.0)) == [(first, Lost("ended (CANCELLED, see err)", blamed=False))]
+        assert (jobs.workers, jobs.stillborn, jobs.free()) == ([second], 0, 1)
+
+    def test_jobs_that_never_start(self, jobs):
+        said = []
+        for _ in range(3):
+            jobs.give([jobs.stages[2]]) if len(jobs.jobs) < 2 else None
+            jobs.jobs[0].handle.cancel(check=False)
+            said += [message for _, message in jobs.news(0.0)]
+        assert [type(message) for message in said] == [Lost, Lost, Broken]
+        assert not said[0].blamed
+        assert said[2].failure.text == "jobs end before they have started (CANCELLED); see err"
+
+    def test_a_halt_is_for_those_that_run(self, jobs):
+        first, second = jobs.jobs
+        first.handle.news.send(Hello())
+        assert list(jobs.news(0.0)) == []
+        jobs.halt()
+        assert first.handle.orders.receive()[-1] == Halt()
+        assert (first.occupied, second.occupied) == (True, False)
 
 
 class Preempt(Watch):

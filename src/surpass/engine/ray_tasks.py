@@ -156,8 +156,6 @@ class Tasks:
         except errors.TaskCancelledError:
             return Halted()
         except errors.RayTaskError as error:
-            if isinstance(error, errors.TaskCancelledError) or "TaskCancelledError" in str(error):
-                return Halted()
             return Broken(failure("", cannot_be_sent(error)))
         except errors.OutOfMemoryError:
             return Lost("ran out of memory")

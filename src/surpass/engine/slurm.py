@@ -222,7 +222,7 @@ class Jobs:
         self.jobs.remove(job)
         state = str(job.handle.state)
         self._lost = self._lost or not job.leaving
-        self.stillborn += not job.ready
+        self.stillborn += not job.ready and not job.leaving
         if self.stillborn >= TRIES:
             why = f"jobs end before they have started ({state}); see {job.handle.paths.stderr}"
             return job, Broken(Failure("", "SurpassError", why))
@@ -238,10 +238,10 @@ class Jobs:
 
     def _dismiss(self) -> None:
         """Give back what has had nothing to do for a while; there are new ones when they are needed."""
-        for job in list(self.jobs):
+        for job in self.jobs:
             if not job.occupied and not job.leaving and time.monotonic() - job.idle_since > _IDLE_SECONDS:
+                job.leaving = True
                 job.cancel()
-                self.jobs.remove(job)
 
     def halt(self) -> None:
         """Let all save what runs; those that have not started never will."""
