@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from surpass.engine.inline import Settings
     from surpass.errors import ConfigError, DataError, StoreError, SurpassError
     from surpass.experiment import run
+    from surpass.opening import open_store
     from surpass.recipes import RECIPES, find_recipe
     from surpass.results import Results
     from surpass.stats import PgrEstimate, estimate_pgr, pgr
@@ -32,6 +33,7 @@ _HOMES = {
     "surpass.engine.inline": ("Settings",),
     "surpass.errors": ("ConfigError", "DataError", "StoreError", "SurpassError"),
     "surpass.experiment": ("run",),
+    "surpass.opening": ("open_store",),
     "surpass.recipes": ("RECIPES", "find_recipe"),
     "surpass.results": ("Results",),
     "surpass.stats": ("PgrEstimate", "estimate_pgr", "pgr"),
@@ -57,6 +59,7 @@ __all__ = [
     "SurpassError",
     "estimate_pgr",
     "find_recipe",
+    "open_store",
     "pgr",
     "run",
 ]

@@ -172,6 +172,7 @@ def put_back(store: UrlStore, kind: str, id: str, manifest: bytes) -> None:
         StoreError: It cannot be written.
     """
     store.objects.create(key_of(kind, id), manifest)
+    store.far.is_there(kind, id)
 
 
 def erase(store: UrlStore, kind: str, id: str, manifest: bytes) -> None:

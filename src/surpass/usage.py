@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from heapq import nsmallest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,9 +119,9 @@ def usage(store: Store, needed: Collection[str] | None = None, *, largest: int =
             of_study[one.kind] = of_study.get(one.kind, Share()).plus(one.bytes)
         if short is None or one.short_id in short:
             sizes.append(one)
-    sizes.sort(key=lambda one: (-one.bytes, one.kind, one.name))
+    sizes = nsmallest(largest, sizes, key=lambda one: (-one.bytes, one.kind, one.name))
     if isinstance(store, UrlStore):
-        named = [one._replace(name=name_of(store, one.kind, one.name)) for one in sizes[:largest]]
+        named = [one._replace(name=name_of(store, one.kind, one.name)) for one in sizes]
         over, stray = scratch(store), left_over(store)
         return Usage(
             kinds=by_kind,
@@ -134,7 +135,7 @@ def usage(store: Store, needed: Collection[str] | None = None, *, largest: int =
         return Usage(
             kinds=by_kind,
             study=None if short is None else of_study,
-            largest=sizes[:largest],
+            largest=sizes,
             scratch=_share(sorted_entries(store.root / "work")),
             leftovers=_share(list(left_over_here(store.root))),
             damaged=_share(sorted_entries(store.root / "damaged")),

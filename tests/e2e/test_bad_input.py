@@ -135,8 +135,8 @@ def test_override_that_makes_no_sense(sound, overrides, parts):
         (["show", "ffff", "--store", "none"], ["no store at none", "--store"]),
         (["store", "verify", "--store", "none"], ["no store at none", "--store"]),
         (["store", "frob"], ["'frob'", "surpass store --help"]),
-        (["list", "--store", "s3://bucket/store"], ["s3://bucket/store", "URLs are not supported"]),
-        (["run", *STUDY, "--store", "s3://bucket/store"], ["s3://bucket/store", "URLs are not supported"]),
+        (["list", "--store", "s4://bucket/store"], ["s4://bucket/store", "s3://BUCKET/FOLDER"]),
+        (["run", *STUDY, "--store", "gs://bucket/store"], ["gs://", "pip install"]),
     ],
     ids=lambda value: " ".join(value[:3]),
 )
