@@ -21,7 +21,8 @@ def open_far_root(objects: Objects, *, make: bool) -> None:
     """
     content = objects.read(MARKER)
     if content is None:
-        if foreign := objects.names():
+        foreign = objects.names()
+        if foreign and MARKER not in foreign:  # with it, another process has just made the store
             raise StoreError(
                 f"{objects.url} holds {foreign[0]!r} and is no Surpass store (no {MARKER}): "
                 "name a new or an empty place"

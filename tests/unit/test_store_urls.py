@@ -12,7 +12,9 @@ import pytest
 from reference.object_stores import BUCKET, change, environment, flipped
 from surpass.artifact import Artifact
 from surpass.errors import ConfigError, MissingExtraError, StoreError
+from surpass.far_root import open_far_root
 from surpass.identity import digest_of
+from surpass.objects import Objects
 from surpass.opening import open_store
 from surpass.store import Store
 from surpass.url_store import UrlStore
@@ -312,6 +314,21 @@ class TestOpening:
         objects.write("STORE.json", b'{"format": 99, "layout": "objects"}')
         with pytest.raises(StoreError, match="update Surpass"):
             open_store(url)
+
+    def test_another_process_may_make_it_at_the_same_time(self, tmp_path: Path) -> None:
+        url = f"memory://{tmp_path.name}/w"
+        objects = Objects(url)
+        read = objects.read
+
+        def read_and_be_late(key: str) -> bytes | None:
+            content = read(key)
+            if content is None:
+                publish(UrlStore(url, cache=tmp_path / "b"))
+            return content
+
+        objects.read = read_and_be_late  # type: ignore[method-assign]
+        open_far_root(objects, make=True)
+        assert UrlStore(url, cache=tmp_path / "c").contains("fit", ID)
 
     def test_nothing_is_made_unless_asked_for(self, tmp_path: Path) -> None:
         url = f"memory://{tmp_path.name}/z"
