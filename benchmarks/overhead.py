@@ -25,7 +25,7 @@ from overhead_stages import Trivial, fan
 
 from surpass.engine.graph import outstanding
 from surpass.engine.inline import run
-from surpass.engine.work import manifest_of, versions
+from surpass.engine.manifests import manifest_of, versions
 from surpass.stages import Stage
 from surpass.store import Store
 

@@ -8,16 +8,9 @@ from collections.abc import Callable, Sequence
 from surpass.engine.agenda import Agenda
 from surpass.engine.graph import outstanding
 from surpass.engine.logs import reason
+from surpass.engine.manifests import manifest_of, versions
 from surpass.engine.progress import Display, Silent
-from surpass.engine.work import (
-    WAIT_SECONDS,
-    Failures,
-    Settings,
-    Work,
-    manifest_of,
-    together,
-    versions,
-)
+from surpass.engine.work import WAIT_SECONDS, Failures, Settings, Work, together
 from surpass.stages import Stage
 from surpass.store import Store
 
@@ -48,7 +41,9 @@ def run(
     Raises:
         SurpassError: A stage failed; the message names it. What was published stays.
     """
-    graph = outstanding(targets, lambda stage: store.find(stage.kind, stage.id, label=stage.label) is not None)
+    graph = outstanding(
+        targets, lambda stage: store.find(stage.kind, stage.id, label=stage.label) is not None
+    )
     if graph.to_do and settings.threads is not None:
         _set_threads(settings.threads)
     with store.batch, display(graph.to_do) as shown:

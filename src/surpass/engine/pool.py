@@ -22,6 +22,8 @@ from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from surpass.batch import sync_file_system
+from surpass.disk import disk_errors
 from surpass.engine.crew import (
     Lost,
     News,
@@ -69,9 +71,13 @@ def run(
         ConfigError: The number of workers makes no sense.
         SurpassError: A stage failed; the message names it. What was published stays.
     """
-    return drive(
+    computed = drive(
         targets, store, lambda graph: Pool(store, settings, graph), settings=settings, display=display
     )
+    if computed:  # by workers, which settle what they published unless they ended in haste
+        with disk_errors(store.root):
+            sync_file_system(store.root)
+    return computed
 
 
 class Process(Worker):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from surpass.batch import Batch
 from surpass.engine.graph import Graph
 from surpass.engine.logs import LOG
 from surpass.engine.messages import Ended, Failure, Finished, Halted, Message, Record, Setup, Share, Started
@@ -46,6 +47,11 @@ class Service:
         self._forward.setLevel(setup.log_level)  # loggers may have levels of their own
         logging.getLogger().addHandler(self._forward)
         logging.getLogger().setLevel(setup.log_level)
+
+    @property
+    def batch(self) -> Batch:
+        """The store's: open it where the worker ends only with the run, and settles then."""
+        return self._work.store.batch
 
     def obey(self, ids: Sequence[str]) -> bool:
         """Compute stages; False where it was stopped, and has saved where it is."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from surpass.artifact import Artifact
 from surpass.batch import DEAR_SECONDS
 from surpass.disk import disk_errors, is_disk_full, store_error
 from surpass.engine.graph import Graph
-from surpass.engine.logs import keep_traceback
+from surpass.engine.logs import keep_traceback, log_path
+from surpass.engine.manifests import manifest_of, versions
 from surpass.engine.progress import Display
 from surpass.errors import DataError, Stopped, StoreError, SurpassError
 from surpass.lineage import reads
@@ -149,6 +146,9 @@ class Work:
                     if self._publish(stage, draft, seconds, said, got)
                 ]
                 self._drop_work(published, seconds)
+                for stage in published:
+                    got.finished.append((stage, seconds))
+                    self.shown.finished(stage, seconds)
                 return
         if len(stages) == 1 or isinstance(results, StoreError):
             got.failed.append((stages[0], results))
@@ -193,15 +193,14 @@ class Work:
         except Exception as error:
             got.failed.append((stage, error))
             return False
-        got.finished.append((stage, seconds))
-        self.shown.finished(stage, seconds)
         return True
 
     def _drop_work(self, stages: Sequence[Stage], seconds: float) -> None:
-        """Forget what published stages would go on from; of many cheap ones not before they are on the disk."""
+        """Forget what published stages would go on from; if many are dear, once they are on the disk."""
         if seconds < DEAR_SECONDS <= seconds * len(stages):
             self.store.batch.settle()
         for stage in stages:
+            log_path(self.store, stage).unlink(missing_ok=True)  # most have nothing else there
             self.store.drop_work(stage.id)
 
     def context(self, stage: Stage, draft: Draft) -> Context:
@@ -274,11 +273,6 @@ class Failures:
         raise first
 
 
-def reason(error: Exception) -> str:
-    """What an error says for people; a mistake of a program by its type too."""
-    return str(error) if isinstance(error, SurpassError) else f"{type(error).__name__}: {error}"
-
-
 def together(stages: Sequence[Stage]) -> list[list[Stage]]:
     """Stages by what they say of `together`."""
     groups: dict[str, list[Stage]] = {}
@@ -299,23 +293,3 @@ def _named(stage: Stage) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"while computing {stage.kind} {stage.label} ({stage.id})")
         raise
-
-
-def manifest_of(stage: Stage) -> dict[str, Any]:
-    """What a manifest says of its stage."""
-    upstream = [{"kind": before.kind, "id": before.id, "label": before.label} for before in stage.upstream]
-    return {"stage": stage.identity, "upstream": upstream}
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    names = ["surpass", "torch", "numpy", "pyarrow", "safetensors", "chess"]
-    names += [name for name in ("scipy", "cleanlab", "transformers") if name in sys.modules]
-    return {"python": platform.python_version(), "platform": sys.platform} | {
-        name: _version(name) for name in names
-    }
-
-
-@cache
-def _version(name: str) -> str:
-    return version(name)

@@ -66,8 +66,9 @@ def _serve(pipe: _Pipe, setup: Setup) -> None:
     orders: SimpleQueue[list[str]] = SimpleQueue()
     listening = (pipe.connection, setup.driver, orders, service.halt)
     threading.Thread(target=_listen, args=listening, daemon=True).start()
-    while service.obey(orders.get()) or not terminated.is_set():
-        pass
+    with service.batch:
+        while service.obey(orders.get()) or not terminated.is_set():
+            pass
 
 
 def _listen(
