@@ -372,6 +372,30 @@ class TestIndex:
         assert len(again) == 5
 
 
+class TestCompressed:
+    @pytest.mark.parametrize(("most", "times"), [("much", 1), ("packed", 4), ("little", 3)])
+    def test_all_seeds_go_through_a_small_archive_once(self, tmp_path, monkeypatch, most, times):
+        place = tmp_path / "set.tar.gz"
+        plain = [Image.new("RGB", (32, 32), (number, 0, 0)) for number in range(6)]
+        image_sets.archived(
+            {f"cat/{number}.bmp": image_sets.encoded(image, "BMP") for number, image in enumerate(plain)},
+            place,
+        )
+        limit = {"much": 1 << 20, "packed": place.stat().st_size, "little": 10}[most]
+        monkeypatch.setattr(images_stored, "REMEMBERED_BYTES", limit)
+        monkeypatch.setattr(images_stored, "_remembered", {})
+        found = read(place)
+        gone_through = []
+        real = images_stored._tar_entries
+        monkeypatch.setattr(
+            images_stored, "_tar_entries", lambda file: gone_through.append(file) or real(file)
+        )
+        expected = [found.contents([number])[0].as_py() for number in range(3)]
+        assert len(gone_through) == times
+        assert len(set(expected)) == 3
+        assert found.contents([2, 0, 1]).to_pylist() == [expected[2], expected[0], expected[1]]
+
+
 class TestCifar:
     @pytest.mark.parametrize("form", ["folder", "tar.gz", "zip"])
     def test_ten(self, tmp_path, form):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import re
 import tarfile
 import zipfile
@@ -64,6 +65,12 @@ class Stored(NamedTuple):
             return f"{self.file}, row {self.row}"
         record = f", image {self.offset // (_PIXELS + len(self.head))}" if self.head else ""
         return f"{FilePart(self.file, self.member)}{record}"
+
+
+REMEMBERED_BYTES = 256 << 20
+"""What a compressed tar may hold to be kept in memory, so that all seeds of a study go through it once."""
+
+_remembered: dict[tuple[str, int, int], dict[str, bytes] | None] = {}
 
 
 def scanned(file: str, column: str = "") -> Iterator[tuple[Stored, bytes]]:
@@ -203,7 +210,35 @@ def _tar_stream(file: str, packed: IO[bytes]) -> IO[bytes]:
 
 
 def _from_stream(file: str, wanted: Mapping[int, Stored]) -> dict[int, bytes]:
-    """From a compressed tar, which is gone through to the last one that is wanted."""
+    """From a compressed tar, which is gone through each time, or once where all of it can be remembered."""
+    status = os.stat(file)
+    key = (file, status.st_mtime_ns, status.st_size)
+    if key not in _remembered:
+        _remembered.clear()
+        _remembered[key] = _all_of(file) if status.st_size <= REMEMBERED_BYTES else None
+    of_member = _remembered[key]
+    if of_member is None:
+        return _gone_through(file, wanted)
+    return {
+        place: _slice(of_member[one.member], one) for place, one in wanted.items() if one.member in of_member
+    }
+
+
+def _all_of(file: str) -> dict[str, bytes] | None:
+    """All members of a compressed tar; None where they are more than is remembered."""
+    found: dict[str, bytes] = {}
+    total = 0
+    for stored, stream, _ in _tar_entries(file):
+        total += max(stored.size, 0)
+        if total > REMEMBERED_BYTES:
+            return None
+        if stream is not None:
+            found[stored.member] = stream.read()
+    return found
+
+
+def _gone_through(file: str, wanted: Mapping[int, Stored]) -> dict[int, bytes]:
+    """From a compressed tar, to the last member that is wanted."""
     of_member: defaultdict[str, list[int]] = defaultdict(list)
     for place, one in wanted.items():
         of_member[one.member].append(place)

@@ -59,9 +59,10 @@ def confidence(
         are ours; the paper speaks of exactly half of a batch.
     """
     own_NC = hardened(logits_NC)
-    if prior != "none" and logits_NC.shape[1] > 1:
-        first_N, second_N = wide(logits_NC.detach())[:, :2].unbind(1)
-        second = len(logits_NC) / 2 if prior == "half" else weak_probs_NC[:, 1].sort().values.sum()
+    if prior != "none" and logits_NC.shape[-1] > 1:
+        first_N, second_N = wide(logits_NC.detach())[..., :2].unbind(-1)
+        weak_N = weak_probs_NC[..., 1].sort().values
+        second = weak_N.shape[-1] / 2 if prior == "half" else weak_N.sum(-1, keepdim=True)
         of_two_NC = _of_second_class(largest(second_N - first_N, second), own_NC)
         own_NC = of_two_NC.where(_two_classes(logits_NC), own_NC)
     return mixed(weak_probs_NC, own_NC, alpha * ramp(progress, warmup_frac))
@@ -94,9 +95,9 @@ def confidence_openai(
         takes the best guess; the released code refuses.
     """
     own_NC = hardened(logits_NC)
-    if logits_NC.shape[1] > 1:
-        first_N = scores_of(logits_NC.detach()).probs_NC[:, 0]
-        second = weak_probs_NC[:, 1].sort().values.mean().clamp(0, 1)
+    if logits_NC.shape[-1] > 1:
+        first_N = scores_of(logits_NC.detach()).probs_NC[..., 0]
+        second = weak_probs_NC[..., 1].sort().values.mean(-1, keepdim=True).clamp(0, 1)
         threshold = _quantile(first_N, second.to(first_N.dtype))
         of_two_NC = _of_second_class((first_N < threshold).to(own_NC.dtype), own_NC)
         own_NC = of_two_NC.where(_two_classes(logits_NC), own_NC)
@@ -105,18 +106,19 @@ def confidence_openai(
 
 def _quantile(values_N: Tensor, share: Tensor) -> Tensor:
     """As torch's own, which warns where it is mapped over heads."""
-    ordered_N, place = values_N.sort().values, share * (len(values_N) - 1)
-    below, above = (ordered_N.gather(0, end.long()[None])[0] for end in (place.floor(), place.ceil()))
+    ordered_N, place = values_N.sort().values, share * (values_N.shape[-1] - 1)
+    below, above = (ordered_N.gather(-1, end.long()) for end in (place.floor(), place.ceil()))
     return below.lerp(above, place - place.floor())
 
 
 def _two_classes(logits_NC: Tensor) -> Tensor:
     """Whether every row has the first two candidates and no other, bool; no branch, so it maps over heads."""
     present_NC = ~logits_NC.isneginf()
-    return present_NC[:, :2].all() & ~present_NC[:, 2:].any()
+    others = present_NC[..., 2:].flatten(-2).any(-1)
+    return (present_NC[..., :2].flatten(-2).all(-1) & ~others)[..., None, None]
 
 
 def _of_second_class(share_N: Tensor, like_NC: Tensor) -> Tensor:
-    first_C, second_C = like_NC.new_zeros(like_NC.shape[1]), like_NC.new_zeros(like_NC.shape[1])
+    first_C, second_C = (like_NC.new_zeros(like_NC.shape[-1]) for _ in range(2))
     first_C[0] = second_C[1] = 1
-    return (1 - share_N)[:, None] * first_C + share_N[:, None] * second_C
+    return (1 - share_N)[..., None] * first_C + share_N[..., None] * second_C

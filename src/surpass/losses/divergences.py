@@ -24,7 +24,7 @@ def kl(logits_NC: Tensor, weak_probs_NC: Tensor, progress: float) -> Tensor:
         Hinton et al. 2015 at temperature 1; the default of EleutherAI's fork of weak-to-strong.
     """
     certain_NC = weak_probs_NC.where(weak_probs_NC > 0, 1.0)
-    return nats(logits_NC, weak_probs_NC) + (weak_probs_NC * certain_NC.log()).sum(1)
+    return nats(logits_NC, weak_probs_NC) + (weak_probs_NC * certain_NC.log()).sum(-1)
 
 
 @per_example
@@ -52,7 +52,7 @@ def reverse_kl(
     """
     scores = scores_of(logits_NC)
     gap_NC = scores.log_probs_NC - weak_probs_NC.clamp(min=floor).log()
-    return (1 - alpha) * nats(logits_NC, weak_probs_NC) + alpha * (scores.probs_NC * gap_NC).sum(1)
+    return (1 - alpha) * nats(logits_NC, weak_probs_NC) + alpha * (scores.probs_NC * gap_NC).sum(-1)
 
 
 @per_example
@@ -102,7 +102,7 @@ def squared_confidence(
     """
     share = alpha * ramp(progress, warmup_frac)
     scores = scores_of(logits_NC)
-    term_N = (1 / scores.count_N - (scores.probs_NC**2).sum(1)) / 2
+    term_N = (1 / scores.count_N - (scores.probs_NC**2).sum(-1)) / 2
     return (1 - share) * nats(logits_NC, weak_probs_NC) + share * term_N
 
 

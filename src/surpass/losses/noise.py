@@ -33,7 +33,7 @@ def gce(logits_NC: Tensor, weak_probs_NC: Tensor, progress: float, *, q: float =
     Source:
         Zhang and Sabuncu 2018 (the L_q loss).
     """
-    return (weak_probs_NC * _box_cox(scores_of(logits_NC).log_probs_NC, q)).sum(1)
+    return (weak_probs_NC * _box_cox(scores_of(logits_NC).log_probs_NC, q)).sum(-1)
 
 
 @per_example
@@ -64,7 +64,7 @@ def truncated_gce(
     log_probs_NC = scores_of(logits_NC).log_probs_NC
     if k > 0 and progress >= start_frac:
         log_probs_NC = log_probs_NC.clamp(min=math.log(k))
-    return (weak_probs_NC * _box_cox(log_probs_NC, q)).sum(1)
+    return (weak_probs_NC * _box_cox(log_probs_NC, q)).sum(-1)
 
 
 def _box_cox(log_probs_NC: Tensor, q: float) -> Tensor:
@@ -95,7 +95,7 @@ def sce(
     Source:
         Wang et al. 2019 (symmetric cross entropy).
     """
-    reverse_N = -(scores_of(logits_NC).probs_NC * weak_probs_NC.log().clamp(min=log_zero)).sum(1)
+    reverse_N = -(scores_of(logits_NC).probs_NC * weak_probs_NC.log().clamp(min=log_zero)).sum(-1)
     return alpha * nats(logits_NC, weak_probs_NC) + beta * reverse_N
 
 
@@ -130,9 +130,9 @@ def elr(
     """
     present_NC, _, probs_NC = scores_of(logits_NC)
     held_NC = probs_NC.clamp(clamp, 1 - clamp).where(present_NC, 0.0)
-    seen_NC = held_NC.detach() / held_NC.detach().sum(1, keepdim=True)
+    seen_NC = held_NC.detach() / held_NC.detach().sum(-1, keepdim=True)
     memory_NC.copy_(beta * memory_NC + (1 - beta) * seen_NC)
-    agreed_N = (memory_NC.to(held_NC.dtype, copy=True) * held_NC).sum(1)
+    agreed_N = (memory_NC.to(held_NC.dtype, copy=True) * held_NC).sum(-1)
     return nats(logits_NC, weak_probs_NC) + lam * (1 - agreed_N).log()
 
 
@@ -144,7 +144,7 @@ class _Flip(NamedTuple):
 
 
 def _flips(scores: Scores, noise: float) -> _Flip:
-    count_N1 = scores.count_N[:, None]
+    count_N1 = scores.count_N[..., None]
     wrong_N1 = (noise / (count_N1 - 1).clamp(min=1)).where(count_N1 > 1, 0.0)
     return _Flip(wrong_N1, 1 - count_N1 * wrong_N1)
 
@@ -172,7 +172,7 @@ def forward_correction(
     scores = scores_of(logits_NC)
     wrong_N1, gap_N1 = _flips(scores, noise)
     seen_NC = wrong_N1.log().logaddexp(gap_N1.log() + scores.log_probs_NC)
-    return -(weak_probs_NC * seen_NC).sum(1)
+    return -(weak_probs_NC * seen_NC).sum(-1)
 
 
 @per_example
@@ -196,8 +196,8 @@ def backward_correction(
     """
     scores = scores_of(logits_NC)
     wrong_N1, gap_N1 = _flips(scores, noise)
-    all_N = scores.log_probs_NC.sum(1)
-    return (nats(logits_NC, weak_probs_NC) + wrong_N1[:, 0] * all_N) / gap_N1[:, 0]
+    all_N = scores.log_probs_NC.sum(-1)
+    return (nats(logits_NC, weak_probs_NC) + wrong_N1[..., 0] * all_N) / gap_N1[..., 0]
 
 
 @per_example
@@ -217,5 +217,5 @@ def label_smoothing(
         Szegedy et al. 2016, section 7.
     """
     scores = scores_of(logits_NC)
-    uniform_N = -scores.log_probs_NC.sum(1) / scores.count_N
+    uniform_N = -scores.log_probs_NC.sum(-1) / scores.count_N
     return (1 - epsilon) * nats(logits_NC, weak_probs_NC) + epsilon * uniform_N

@@ -19,6 +19,7 @@ from surpass.losses.base import (
     ramp,
     scores_of,
     settings,
+    softmax,
     unweighted,
 )
 
@@ -97,7 +98,7 @@ def geometric_mean(
 def _product(logits_NC: Tensor, weak_probs_NC: Tensor, weak_power: float, own_power: float) -> Tensor:
     present_NC, log_probs_NC, _ = scores_of(logits_NC.detach())
     weak_NC = (weak_power * weak_probs_NC.log()).where(weak_probs_NC > 0, -math.inf if weak_power else 0.0)
-    return (weak_NC + own_power * log_probs_NC).where(present_NC, -math.inf).softmax(1)
+    return softmax((weak_NC + own_power * log_probs_NC).where(present_NC, -math.inf))
 
 
 @settings(alpha=SHARE, temperature=Range(0, inside=True), warmup_frac=SHARE)
@@ -131,9 +132,9 @@ def adaptconf(
     logits_NC = logits_NC.detach()
     own_NC = hardened(logits_NC)
     log_probs_NC = scores_of(logits_NC).log_probs_NC
-    doubt_N = ((hardened(weak_probs_NC) - own_NC) * log_probs_NC).sum(1)
+    doubt_N = ((hardened(weak_probs_NC) - own_NC) * log_probs_NC).sum(-1)
     share_N = alpha * ramp(progress, warmup_frac) * (doubt_N / temperature).sigmoid()
-    return unweighted((1 - share_N)[:, None] * weak_probs_NC + share_N[:, None] * own_NC)
+    return unweighted((1 - share_N)[..., None] * weak_probs_NC + share_N[..., None] * own_NC)
 
 
 @settings(beta=SHARE)

@@ -57,7 +57,8 @@ def window(
     probs_NC = weak_probs_NC if of == "weak" else scores_of(logits_NC.detach()).probs_NC
     if isinstance(radius, str):
         sorted_N = (top_margin(weak_probs_NC) / 2).sort().values
-        limit = (sorted_N[(len(sorted_N) - 1) // 2] + sorted_N[len(sorted_N) // 2]) / 2
+        num = sorted_N.shape[-1]
+        limit = (sorted_N[..., [(num - 1) // 2]] + sorted_N[..., [num // 2]]) / 2
         weight_N = top_margin(probs_NC) / 2 < limit
     else:
         weight_N = top_margin(probs_NC) / 2 < radius
@@ -107,7 +108,7 @@ def reliability(
         Platt 1999 for the calibration; weights of this kind in mayankmahajan24/weak-to-strong (logistic on
         one confidence). Differs: log-odds in place of the confidence itself.
     """
-    confidence_N = weak_probs_NC.amax(1).clamp(CERTAIN, 1 - CERTAIN)
+    confidence_N = weak_probs_NC.amax(-1).clamp(CERTAIN, 1 - CERTAIN)
     return Target(weak_probs_NC, (slope * confidence_N.logit() + intercept).sigmoid())
 
 
@@ -132,6 +133,7 @@ def small_loss(
         Han et al. 2018 (co-teaching). Differs: the network chooses for itself, where co-teaching trains two
         that choose for each other; kept examples are not cut to a whole number.
     """
-    kept = len(logits_NC) * (1 - forget * ramp(progress, ramp_frac))
+    num_examples = logits_NC.shape[-2]
+    kept = num_examples * (1 - forget * ramp(progress, ramp_frac))
     kept_N = largest(-nats(logits_NC.detach(), weak_probs_NC), kept)
-    return Target(weak_probs_NC, kept_N * (len(logits_NC) / kept))
+    return Target(weak_probs_NC, kept_N * (num_examples / kept))

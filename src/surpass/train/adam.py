@@ -6,13 +6,17 @@ Shape suffixes: H heads, A those that want an average.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from surpass.train.lanes import Lane
+from surpass.train.recipe import Recipe
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,11 +24,32 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 """As torch has them by default."""
 
 
+class _Schedule(NamedTuple):
+    """What decides on the rate of a head."""
+
+    recipe: Recipe
+    num_steps: int
+    start: int
+
+
+class _Alike(NamedTuple):
+    """Heads side by side that have one schedule: parts of the stacks, one for each kind of parameter."""
+
+    first: int
+    schedule: _Schedule
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+
+
 class Adam:
     """The optimizer of stacked heads, those with the most steps to go first.
 
     Args:
         parameters: Tensors (H, ...), changed in place.
+        gradients: Where their gradients will be when `update` is called.
         lanes: The heads.
         start: How many steps each has behind it.
 
@@ -32,33 +57,57 @@ class Adam:
         Loshchilov and Hutter 2019 (AdamW).
     """
 
-    def __init__(self, parameters: list[Tensor], lanes: Sequence[Lane], start: Sequence[int]) -> None:
-        self.parameters = parameters
+    def __init__(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        lanes: Sequence[Lane],
+        start: Sequence[int],
+    ) -> None:
         self.first = [torch.zeros_like(value) for value in parameters]
         self.second = [torch.zeros_like(value) for value in parameters]
-        self._start_H = np.array(start, np.float64)
-        self._decay_H = np.array([lane.recipe.weight_decay for lane in lanes])
-        keys = [(lane.recipe, lane.num_steps, begun) for lane, begun in zip(lanes, start, strict=True)]
-        self._schedules = list(dict.fromkeys(keys))
-        self._schedule_H = np.array([self._schedules.index(key) for key in keys])
+        schedules = [
+            _Schedule(lane.recipe, lane.num_steps, done) for lane, done in zip(lanes, start, strict=True)
+        ]
+        self._alike = []
+        for schedule, heads in groupby(range(len(lanes)), key=schedules.__getitem__):
+            first, *more = heads
+            own = slice(first, first + 1 + len(more))
+            self._alike.append(
+                _Alike(
+                    first,
+                    schedule,
+                    parameters=[value[own] for value in parameters],
+                    gradients=[value[own] for value in gradients],
+                    means=[value[own] for value in self.first],
+                    squares=[value[own] for value in self.second],
+                    steps=[torch.tensor(float(schedule.start)) for _ in parameters],
+                )
+            )
 
-    def update(self, gradients: list[Tensor], active: int, step: int) -> None:
-        """Step `step` of this run, from 0, for the first `active` heads."""
-        rates = [recipe.rate(start + step, num_steps) for recipe, num_steps, start in self._schedules]
-        rate_H: Floats = np.array(rates)[self._schedule_H[:active]]
-        steps_H = self._start_H[:active] + (step + 1)
-        decay_H = 1 - rate_H * self._decay_H[:active]
-        size_H = rate_H / (1 - BETA_1**steps_H)
-        root_H = np.sqrt(1 - BETA_2**steps_H)
-        stacks = zip(gradients, self.parameters, self.first, self.second, strict=True)
-        for gradient, value, first, second in stacks:
-            first[:active].lerp_(gradient, 1 - BETA_1)
-            second[:active].mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
-            bound = second[:active].sqrt().div_(_of_each(root_H, value)).add_(EPSILON)
-            if self._decay_H.any():
-                value[:active].mul_(_of_each(decay_H, value))
-            change = torch.div(first[:active], bound, out=bound)
-            value[:active].sub_(change.mul_(_of_each(size_H, value)))
+    def update(self, active: int, step: int) -> None:
+        """Step `step` of this run, from 0, for the first `active` heads; of one schedule all or none."""
+        calls: dict[_Schedule, list[_Alike]] = {}
+        for alike in self._alike:
+            if alike.first < active:
+                calls.setdefault(alike.schedule, []).append(alike)
+        for (recipe, num_steps, start), found in calls.items():
+            adamw(
+                [value for alike in found for value in alike.parameters],
+                [value for alike in found for value in alike.gradients],
+                [value for alike in found for value in alike.means],
+                [value for alike in found for value in alike.squares],
+                [],
+                [value for alike in found for value in alike.steps],
+                fused=True,
+                amsgrad=False,
+                beta1=BETA_1,
+                beta2=BETA_2,
+                lr=recipe.rate(start + step, num_steps),
+                weight_decay=recipe.weight_decay,
+                eps=EPSILON,
+                maximize=False,
+            )
 
 
 class Averages:
@@ -66,8 +115,8 @@ class Averages:
 
     def __init__(self, parameters: list[Tensor], lanes: Sequence[Lane], start: Sequence[int]) -> None:
         self._parameters, self._lanes, self._start = parameters, lanes, start
-        self.mean = [value.clone() for value in parameters]
         self._wanted = torch.tensor([at for at, lane in enumerate(lanes) if lane.ema], dtype=torch.long)
+        self.mean = [value.clone() for value in parameters] if len(self._wanted) else parameters
 
     def update(self, active: int, step: int) -> None:
         """Take in the weights after a step."""

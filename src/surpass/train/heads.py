@@ -27,7 +27,7 @@ from surpass.train.full_batch import fit_full_batch
 from surpass.train.lanes import AllLabels, Lane, Trained, saved_step
 from surpass.train.linear import HeadState, Product
 from surpass.train.loop import batches, snapshot_steps, step_seed
-from surpass.train.many_losses import Batch, many_losses, targets, towards
+from surpass.train.many_losses import PLAIN, Batch, chosen, many_losses, targets, towards
 from surpass.train.stacks import Stack
 from surpass.train.steps import Part, parts_of
 
@@ -137,10 +137,9 @@ class _Heads:
         states = [group.known[group.rows_N[own]] for group, own in zip(groups, rows, strict=True)]
         for part in self._parts(tuple(map(len, rows))):
             taking_part = [(states[number], groups[number]) for number in part.groups]
-            logits_PNC = torch.cat([group.product.scores(seen) for seen, group in taking_part])
+            logits_PCN = torch.cat([group.product.scores(seen) for seen, group in taking_part])
             rows_GN = torch.from_numpy(np.stack([rows[number] for number in part.groups]))
-            slopes_PNC = self._slopes(part, rows_GN, logits_PNC.index_select(0, part.order_P), step)
-            slopes_PCN = slopes_PNC.transpose(1, 2).index_select(0, part.back_P)
+            slopes_PCN = self._slopes(part, rows_GN, logits_PCN, step)
             for (seen, group), own in zip(taking_part, part.slices, strict=True):
                 group.product.backward(seen, slopes_PCN[own])
         for stack in self.stacks.values():
@@ -151,33 +150,41 @@ class _Heads:
             self.parts[sizes] = parts_of(sizes, [group.part for group in self.groups], self.lanes, self.loss)
         return self.parts[sizes]
 
-    def _slopes(self, part: Part, rows_GN: Tensor, logits_PNC: Tensor, step: int) -> Tensor:
-        """The gradient of each head's mean loss by its logits, (P, N, C); the losses are noted."""
+    def _slopes(self, part: Part, rows_GN: Tensor, logits_PCN: Tensor, step: int) -> Tensor:
+        """The gradient of each head's mean loss by its logits, (P, C, N); the losses are noted."""
         label_PN = self.labels.offset_H[part.place_P][:, None] + rows_GN[part.group_P]
-        target_PNC, weight_PN = self.labels.at(label_PN)
+        target_PCN, weight_PN = self.labels.at(label_PN)
         share_PN = weight_PN / weight_PN.shape[1]
-        means_P, slopes_PNC = torch.full((len(logits_PNC),), torch.nan), torch.zeros_like(logits_PNC)
+        logits_PNC, target_PNC = logits_PCN.transpose(1, 2), target_PCN.transpose(1, 2)
+        of_examples: list[tuple[Tensor, tuple[Tensor, Tensor]]] = []
         for loss, at, places in part.same:
+            if loss.text == PLAIN:
+                continue
             memory_GNC = self.memory_NC[label_PN[at]] if loss.memory else None  # type: ignore[index]
             progress = [(self.start[place] + step) / self.lanes[place].num_steps for place in places]
             seeds = self._seeds(places, step) if is_outside(loss.text) else ()
-            batch = Batch(logits_PNC[at], target_PNC[at], weight_PN[at], progress, memory_GNC, seeds)
+            weight_GN = weight_PN.index_select(0, at)
+            batch = Batch(
+                chosen(logits_PNC, at), chosen(target_PNC, at), weight_GN, progress, memory_GNC, seeds
+            )
             try:
                 if loss.per_example:
-                    means_P[at], slopes_PNC[at] = many_losses(loss, batch)
+                    of_examples.append((at, many_losses(loss, batch)))
                 else:
-                    target_PNC[at], weight_GN = targets(loss, batch)
-                    share_PN[at] *= 1 if weight_GN is None else weight_GN
+                    target_GNC, weight_GN = targets(loss, batch)
+                    target_PCN.index_copy_(0, at, target_GNC.transpose(1, 2))
+                    share_PN[at] *= weight_GN
             except SurpassError as error:
                 self.failed |= dict.fromkeys(places, error)
             if memory_GNC is not None:
                 self.memory_NC[label_PN[at]] = memory_GNC  # type: ignore[index]
-        with_targets = slice(part.num_targets)
-        means_P[with_targets], slopes_PNC[with_targets] = towards(
-            logits_PNC[with_targets], target_PNC[with_targets], share_PN[with_targets]
-        )
+        means_P, slopes_PNC = towards(logits_PNC, target_PNC, share_PN)
+        slopes_PCN = slopes_PNC.transpose(1, 2)
+        for at, (means_G, slopes_GNC) in of_examples:
+            means_P[at] = means_G
+            slopes_PCN.index_copy_(0, at, slopes_GNC.transpose(1, 2))
         self.losses_SH[step, part.place_P] = means_P
-        return slopes_PNC
+        return slopes_PCN
 
     def _seeds(self, places: list[int], step: int) -> list[int]:
         return [step_seed(self.lanes[place].seed, self.start[place] + step) for place in places]

@@ -121,11 +121,12 @@ class AllLabels:
         self.weight_N = torch.from_numpy(np.concatenate([lane.labels.weight_N for lane in lanes]))
 
     def at(self, label_HN: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels (H, N, C) and weights (H, N) of some; `label_HN` are their places, all heads counted."""
+        """Labels (H, C, N) and weights (H, N) of some; `label_HN` are their places, all heads counted."""
         labels_NC, weight_N = (
             value.index_select(0, label_HN.flatten()) for value in (self.labels_NC, self.weight_N)
         )
-        return labels_NC.view(*label_HN.shape, -1), weight_N.view(label_HN.shape)
+        labels_HCN = labels_NC.view(*label_HN.shape, -1).transpose(1, 2).contiguous()
+        return labels_HCN, weight_N.view(label_HN.shape)
 
 
 def dense(labels: Labels, width: int) -> Tensor:

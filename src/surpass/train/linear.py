@@ -96,17 +96,17 @@ class Product:
         if self._simple:
             # What these tensors are in two dimensions, once for all steps.
             self._shape = parameters[1].shape
-            self._weight_D_GC = parameters[0].flatten(0, 1).T
-            self._bias_GC = parameters[1].flatten()
+            self._weight_GC_D = parameters[0].flatten(0, 1)
+            self._bias_GC1 = parameters[1].flatten()[:, None]
             self._gradient_GC_D = gradients[0].flatten(0, 1)
             self._gradient_GC = gradients[1].flatten()
 
     def scores(self, states: Tensor) -> Tensor:
-        """Logits, (G, N, C)."""
+        """Logits, (G, C, N)."""
         if not self._simple:
-            return scores(states, self._parameters, self._biased)
-        flat_N_GC = torch.addmm(self._bias_GC, states, self._weight_D_GC)
-        return flat_N_GC.view(-1, *self._shape).transpose(0, 1)
+            return scores(states, self._parameters, self._biased).transpose(1, 2)
+        flat_GC_N = torch.addmm(self._bias_GC1, self._weight_GC_D, states.T)
+        return flat_GC_N.view(*self._shape, -1)
 
     def backward(self, states: Tensor, slopes_GCN: Tensor) -> None:
         """Write the gradients, given that of each head's loss by its logits."""

@@ -30,7 +30,7 @@ class Stack:
         self._parameters = [torch.stack([lane.head[name] for lane in self._lanes]) for name in self._names]
         self._gradients = [torch.empty_like(value) for value in self._parameters]
         begun = [start[place] for place in places]
-        self._adam = Adam(self._parameters, self._lanes, begun)
+        self._adam = Adam(self._parameters, self._gradients, self._lanes, begun)
         self._averages = Averages(self._parameters, self._lanes, begun)
 
     def product(self, first: int, count: int, *, pairs: bool) -> Product:
@@ -43,7 +43,7 @@ class Stack:
         """Step `step` of this run, from 0, for its heads among the first `active` of all."""
         own = bisect_left(self.places, active)
         if own:
-            self._adam.update([value[:own] for value in self._gradients], own, step)
+            self._adam.update(own, step)
             self._averages.update(own, step)
 
     def head(self, place: int) -> HeadState:
@@ -59,8 +59,9 @@ class Stack:
             "value": self._parameters,
             "first": self._adam.first,
             "second": self._adam.second,
-            "mean": self._averages.mean,
         }
+        if self._averages.mean is not self._parameters:
+            stacks["mean"] = self._averages.mean
         return {
             f"{what}.{name}": values[at]
             for what, stack in stacks.items()

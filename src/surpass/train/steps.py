@@ -1,7 +1,4 @@
-"""The heads of a step in the order in which their losses are computed.
-
-Heads whose batches are equally long make up a part; in it those of one loss lie side by side, those of losses
-with targets first, so that the cross-entropy towards all targets is one.
+"""The heads of a step: those whose batches are equally long make up a part.
 
 Shape suffixes: P heads of a part, N examples of a batch, C outputs.
 """
@@ -23,12 +20,12 @@ class Same(NamedTuple):
 
     Attributes:
         loss: Which.
-        part: Where they are among the heads of their part.
-        places: Which heads of the stack they are.
+        at: Where they are among the heads of their part.
+        places: Which heads of all they are.
     """
 
     loss: Loss
-    part: slice
+    at: Tensor
     places: list[int]
 
 
@@ -37,23 +34,17 @@ class Part(NamedTuple):
 
     Attributes:
         groups: Numbers of their groups.
-        slices: Where the heads of each group are, as they come.
-        place_P: Which heads of the stack they are, by loss.
-        order_P: From heads as they come to heads by loss.
-        back_P: And back.
-        group_P: From which of `groups` each has its batch, by loss.
+        slices: Where the heads of each group are.
+        place_P: Which of all heads they are.
+        group_P: From which of `groups` each has its batch.
         same: The losses.
-        num_targets: How many of the heads, by loss, have targets; they are the first.
     """
 
     groups: list[int]
     slices: list[slice]
     place_P: Tensor
-    order_P: Tensor
-    back_P: Tensor
     group_P: Tensor
     same: list[Same]
-    num_targets: int
 
 
 def parts_of(
@@ -63,7 +54,7 @@ def parts_of(
 
     Args:
         sizes: How many examples the batch of each group has.
-        heads: Which heads of the stack each group is.
+        heads: Which of all heads each group is.
         lanes: The heads.
         losses: What their losses are called.
     """
@@ -82,21 +73,12 @@ def _part(
     members: dict[str, list[int]] = {}
     for at, place in enumerate(places):
         members.setdefault(lanes[place].loss, []).append(at)
-    texts = sorted(members, key=lambda text: losses[text].per_example)
-    order = [at for text in texts for at in members[text]]
-    same, start = [], 0
-    for text in texts:
-        stop = start + len(members[text])
-        same.append(Same(losses[text], slice(start, stop), [places[at] for at in members[text]]))
-        start = stop
-    order_P = torch.tensor(order)
     return Part(
         groups=groups,
         slices=[slice(end - count, end) for end, count in zip(ends, counts, strict=True)],
-        place_P=torch.tensor(places)[order_P],
-        order_P=order_P,
-        back_P=order_P.argsort(),
-        group_P=torch.arange(len(groups)).repeat_interleave(torch.tensor(counts))[order_P],
-        same=same,
-        num_targets=sum(len(each.places) for each in same if not each.loss.per_example),
+        place_P=torch.tensor(places),
+        group_P=torch.arange(len(groups)).repeat_interleave(torch.tensor(counts)),
+        same=[
+            Same(losses[text], torch.tensor(at), [places[one] for one in at]) for text, at in members.items()
+        ],
     )
