@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 unit contract golden e2e test: export OMP_NUM_THREADS = 1
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 
-.PHONY: setup check unit contract golden e2e test demo clean
+.PHONY: setup check unit contract golden e2e test demo bench clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,10 @@ test: setup check
 
 demo: setup
 	$(BIN)/surpass run chess
+
+# DATA is a folder of published data sets, BENCH more arguments; see docs/benchmarks.md.
+bench: setup
+	$(BIN)/python benchmarks/bench.py $(if $(DATA),--data "$(DATA)") $(BENCH)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

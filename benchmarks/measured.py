@@ -24,6 +24,7 @@ class Measured(NamedTuple):
         bound: What it must be: at least, or at most where `most` is set.
         most: Whether the bound is the highest.
         details: What it was made from.
+        unit: "times" of a ratio, which other machines can be held to; else what it is counted in.
     """
 
     what: str
@@ -31,6 +32,12 @@ class Measured(NamedTuple):
     bound: float
     most: bool
     details: dict[str, Any]
+    unit: str = "times"
+
+    @property
+    def wanted(self) -> str:
+        """The bound in words."""
+        return f"{'at most' if self.most else 'at least'} {self.bound:g}"
 
     @property
     def holds(self) -> bool:
@@ -61,8 +68,7 @@ def table(found: Sequence[Measured]) -> str:
     width = max(len(each.what) for each in found)
     lines = []
     for each in found:
-        bound = f"{'at most' if each.most else 'at least'} {each.bound:g}"
         lines.append(
-            f"{each.what:<{width}}  {each.value:>8.2f}  {bound:<14}  {'' if each.holds else 'missed'}"
+            f"{each.what:<{width}}  {each.value:>8.2f}  {each.wanted:<14}  {'' if each.holds else 'missed'}"
         )
     return "\n".join(line.rstrip() for line in lines)

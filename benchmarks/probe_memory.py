@@ -124,8 +124,8 @@ def peaks(folder: Path, large: Large, model: str, iterations: int) -> list[Measu
             command = [sys.executable, __file__, str(home), optimizer, model, str(iterations)]
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             details = json.loads(said) | large._asdict()
-            what = f"{large.examples:,} x {large.features:,}, {optimizer}: gigabytes"
-            found.append(Measured(what, details["gigabytes"], 2.0, True, details))
+            what = f"{large.examples:,} x {large.features:,}, {optimizer}: memory"
+            found.append(Measured(what, details["gigabytes"], 2.0, True, details, "GB"))
         return found
     finally:
         shutil.rmtree(home)

@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
             if "heads" in options.parts:
                 add(together(study, store, folder, options.rounds, every=5))
             if "logistic" in options.parts:
-                add(*against_scikit_learn(study, store, folder, options.rounds, options.threads))
+                every = 1 if models == TEXTS else 5
+                add(*against_scikit_learn(study, store, folder, options.rounds, options.threads, every))
             if "passes" in options.parts:
                 texts = models == TEXTS
                 many = 4 * options.train if texts else 2 * options.train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from importlib import import_module
@@ -125,3 +126,63 @@ def test_the_table_names_what_is_missed():
     assert measured.table(found) == (
         "as fast      3.00  at least 20     missed\ncost         1.20  at most 1.5"
     )
+
+
+def _entry(value: float, *, most: bool = False, unit: str = "times", **more: Any) -> dict[str, Any]:
+    measured = import_module("measured").Measured("this", value, 10, most, {"why": 1}, unit)
+    return measured._asdict() | {"suite": "overhead", "machine": import_module("bench").machine()} | more
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "worse"),
+    [
+        ({"value": 20.0}, {"value": 17.0}, False),
+        ({"value": 20.0}, {"value": 16.0}, True),
+        ({"value": 1.2, "most": True}, {"value": 1.4, "most": True}, False),
+        ({"value": 1.2, "most": True}, {"value": 1.5, "most": True}, True),
+        (
+            {"value": 1.2, "most": True, "unit": "seconds"},
+            {"value": 9.0, "most": True, "unit": "seconds"},
+            False,
+        ),
+    ],
+)
+def test_a_ratio_that_is_a_fifth_worse_is_an_error(tmp_path, monkeypatch, capsys, old, new, worse):
+    bench = import_module("bench")
+    monkeypatch.setattr(bench, "KEPT", tmp_path / "measured.json")
+    (tmp_path / "measured.json").write_text(json.dumps({"this": _entry(**old)}))
+    monkeypatch.setattr(bench, "measure", lambda suites, data: {"this": _entry(**new)})
+    assert bench.main(["--only", "overhead", "--check"]) == worse
+    assert ("this: " in capsys.readouterr().out.splitlines()[-1]) == worse
+    assert json.loads((tmp_path / "measured.json").read_text())["this"]["value"] == old["value"]
+
+
+def test_what_was_measured_is_kept_and_put_into_the_page(tmp_path, monkeypatch):
+    bench = import_module("bench")
+    monkeypatch.setattr(bench, "KEPT", tmp_path / "measured.json")
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "page.md")
+    (tmp_path / "page.md").write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
+    (tmp_path / "measured.json").write_text(json.dumps({"that": _entry(12.345) | {"what": "that"}}))
+    monkeypatch.setattr(bench, "measure", lambda suites, data: {"this": _entry(3.0)})
+    assert bench.main(["--only", "overhead"]) == 0
+    assert {what: each["value"] for what, each in json.loads(bench.KEPT.read_text()).items()} == {
+        "that": 12.345,
+        "this": 3.0,
+    }
+    text = bench.PAGE.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| that, times | 12.3 | at least 10 |" in text
+    assert "| this, times | **3** | at least 10 |" in text
+
+
+def test_what_needs_data_is_left_out_without(capsys):
+    assert import_module("bench").measure(["probes"], None) == {}
+    assert "probes: left out" in capsys.readouterr().err
+
+
+def test_the_page_is_what_was_kept():
+    bench = import_module("bench")
+    kept = json.loads(bench.KEPT.read_text())
+    assert bench.page(kept).strip() in bench.PAGE.read_text()
