@@ -128,7 +128,7 @@ def run_score(stage: Score, context: Context) -> dict[str, Any]:
     labels = answered.labelled(stage.labels, context)
     correct_N = lb.agreement(labels, answered.truth, answered.same)
     if answered.num_candidates is None:
-        said = _Said({}, {"prediction": lb.completions(labels)}, _NO_BINS)
+        said = _Said({}, {"prediction": lb.completions(labels)}, _BIN_COLUMNS.empty_table())
     else:
         said = _said(stage.examples, lb.rows(labels), _places(answered.truth), correct_N)
     undefined: dict[str, float | None] = dict.fromkeys(("auroc", "log_loss", "brier", "calibration_error"))
@@ -182,7 +182,7 @@ class _Said(NamedTuple):
 
 
 _BINS = ("low", "high", "confidence", "accuracy")
-_NO_BINS = pa.schema([*((name, pa.float64()) for name in _BINS), ("count", pa.int64())]).empty_table()
+_BIN_COLUMNS = pa.schema([*((name, pa.float64()) for name in _BINS), ("count", pa.int64())])
 
 
 def _said(examples: Examples, probs: list[lb.Floats], truth_N: Ints, correct_N: Bools) -> _Said:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reference.object_stores import BUCKET, change, environment, erring, flipped
+from reference.studies import diamonds
 from surpass.artifact import Artifact
+from surpass.engine import inline
 from surpass.errors import StoreError
 from surpass.far_artifacts import key_of
 from surpass.identity import digest_of
 from surpass.objects import Objects
+from surpass.stages import Stage
+from surpass.store import Store
 from surpass.url_store import UrlStore
 
 ID, OTHER = digest_of("one"), digest_of("other")
@@ -35,7 +42,7 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def machine(url: str, tmp_path: Path) -> Callable[..., UrlStore]:
     """A machine of a name, with a cache of its own."""
-    return lambda name, **more: UrlStore(url, cache=tmp_path / name, **more)
+    return lambda name, url=url, **more: UrlStore(url, cache=tmp_path / name, **more)
 
 
 def publish(store: UrlStore, id: str = ID, content: bytes = CONTENT, **fields: Any) -> Artifact:
@@ -407,3 +414,64 @@ def test_objects_that_are_gone_are_none(machine) -> None:
     assert objects.replace("a/b", b"3", seen.tag)
     assert not objects.replace("a/b", b"4", seen.tag)
     assert objects.read("a/b") == b"3"
+
+
+def test_random_faults(machine, tmp_path: Path) -> None:
+    """After each, a rerun gives what an undisturbed run gives, and computes nothing again that is sound."""
+    log, chance = str(tmp_path / "log"), random.Random(0)
+    target = diamonds(log, depth=2)
+    undisturbed = Store(tmp_path / "undisturbed")
+    inline.run([target], undisturbed)
+    counts = Counter(_disturb(chance, machine, number, target, undisturbed) for number in range(60))
+    assert sum(counts.values()) == 60
+    assert counts.keys() == set(FAULTS), counts
+
+
+FAULTS = ("lost", "broken", "changed", "flipped", "truncated", "removed", "lost for good")
+
+
+def _disturb(
+    chance: random.Random, machine: Callable[..., UrlStore], number: int, target: Stage, undisturbed: Store
+) -> str:
+    fault = chance.choice(FAULTS)
+    store = machine(f"{number}-a", url=f"memory://{number}-{os.urandom(4).hex()}/s")
+    faults = erring(store.objects)
+    place, count = chance.randrange(1, 60), [0]
+
+    def now(key: str) -> bool:
+        count[0] += 1
+        return count[0] >= place if fault == "lost for good" else count[0] == place
+
+    if fault in ("lost", "lost for good"):
+        faults.lost = lambda key: now(key) and not key.startswith("owners/")
+    elif fault == "broken":
+        faults.broken = now
+    elif fault == "changed":
+        faults.changed = lambda key, content: flipped(content) if now(key) else content
+    with suppress(StoreError):
+        inline.run([target], store)
+    faults.lost = faults.broken = lambda key: False
+    faults.changed = lambda key, content: content
+    harms = {"flipped": flipped, "truncated": lambda c: c[:-1], "removed": lambda c: None}
+    if fault in harms:
+        keys = [key for key in store.objects.below("") if key.startswith(("files/", "manifests/", "work/"))]
+        change(store.objects, [chance.choice(sorted(keys))], harms[fault])
+    for name in (f"{number}-a", f"{number}-b"):  # the same machine, and another
+        again = machine(name, url=store.where)
+        damaged = {str(problem.path)[-69:-5] for problem in again.verify()}
+        sound = _digests(again).keys() - damaged
+        computed = inline.run([target], again)
+        assert computed <= 7 - len(sound), (number, fault)
+        assert _digests(again).items() <= _digests(undisturbed).items(), (number, fault)
+        found = again.find(target.kind, target.id)
+        assert found is not None, (number, fault)
+        wanted = undisturbed.find(target.kind, target.id)
+        assert wanted is not None
+        assert found.file("note.txt").read_text() == wanted.file("note.txt").read_text(), (number, fault)
+    fresh = machine(f"{number}-c", url=store.where)
+    assert inline.run([target], fresh) == 0, (number, fault)
+    return fault
+
+
+def _digests(store: Store) -> dict[str, Any]:
+    return {a.id: {n: f["sha256"] for n, f in a.manifest["files"].items()} for a in store.artifacts()}
