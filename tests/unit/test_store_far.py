@@ -422,8 +422,8 @@ def test_random_faults(machine, tmp_path: Path) -> None:
     target = diamonds(log, depth=2)
     undisturbed = Store(tmp_path / "undisturbed")
     inline.run([target], undisturbed)
-    counts = Counter(_disturb(chance, machine, number, target, undisturbed) for number in range(60))
-    assert sum(counts.values()) == 60
+    counts = Counter(_disturb(chance, machine, number, target, undisturbed) for number in range(40))
+    assert sum(counts.values()) == 40
     assert counts.keys() == set(FAULTS), counts
 
 
