@@ -80,7 +80,7 @@ def nodes() -> Iterator[Nodes]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def connected(nodes) -> Iterator[Nodes]:
     """One connection for several runs, as in a notebook."""
     session = Session(nodes.settings())
