@@ -1,12 +1,17 @@
-"""Fits of tiny models in one process or spread over several, as a stage that processes can be told."""
+"""Fits of tiny models in one process, and spread over several that are forks of one interpreter."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import traceback
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +25,6 @@ from surpass.errors import ConfigError, Stopped
 from surpass.models.adapters import find_adapter
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
-from surpass.stages import Context, Stage
 from surpass.tasks.chess import ChessTask
 from surpass.train.forms import form_of
 from surpass.train.loop import Labels, Running
@@ -124,48 +128,11 @@ def fitted(case: Case, ranks: Any = None, **running: Any) -> dict[str, Tensor]:
     return {"losses": losses, "said": torch.tensor(numbers)} | state
 
 
-def _write(found: dict[str, Tensor], context: Context, name: str) -> None:
-    if context.ranks.first:
-        whole = {name: value.contiguous() for name, value in found.items()}
-        save_file(whole, context.out / f"{name}.safetensors")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fits(Stage):
-    """Several fits, one after another, each with a mesh of its own; files: `NUMBER.safetensors`.
-
-    What is `resumed` goes on with another mesh: `resumed-NUMBER.safetensors`.
-    """
-
-    kind: ClassVar[str] = "fits"
-    version: ClassVar[int] = 1
-
-    cases: tuple[Case, ...]
-    resumed: tuple[tuple[Case, str], ...] = ()
-    refused: tuple[Case, ...] = ()
-
-    def run(self, context: Context) -> dict[str, Any]:
-        """Fit; says what is refused, and why."""
-        from surpass.train.ranks import Ranks
-
-        for number, case in enumerate(self.cases):
-            ranks = Ranks(Mesh.parse(case.mesh), context.ranks.place)
-            _write(fitted(case, ranks), context, f"{number}")
-        for number, (case, other) in enumerate(self.resumed):
-            ranks = Ranks(Mesh.parse(case.mesh), context.ranks.place)
-            _write(stopped_and_resumed(case, other, ranks, context.work), context, f"resumed-{number}")
-        why = {}
-        for case in self.refused:
-            try:
-                prepared(case, Ranks(Mesh.parse(case.mesh), context.ranks.place))
-            except ConfigError as error:
-                why[case.name] = str(error)
-        return {"why": why}
-
-
 def stopped_and_resumed(case: Case, other: str, ranks: Any, work: Path) -> dict[str, Tensor]:
     """The same as `fitted`, but one process is asked to stop after some steps, and another mesh goes on."""
-    checkpoint = work / f"{case.name}.safetensors"
+    checkpoint = work / "checkpoint.safetensors"
+    checkpoint.unlink(missing_ok=True)
+    torch.distributed.barrier()
     asked = iter(range(1, 100))
     last = ranks.number == ranks.mesh.size - 1
     with suppress(Stopped):
@@ -174,3 +141,91 @@ def stopped_and_resumed(case: Case, other: str, ranks: Any, work: Path) -> dict[
     torch.distributed.barrier()
     assert checkpoint.exists()
     return fitted(case, type(ranks)(Mesh.parse(other), ranks.place), checkpoint=checkpoint)
+
+
+class Plan(NamedTuple):
+    """What some processes do together, one fit after another; `NUMBER.safetensors` of each.
+
+    Attributes:
+        size: How many processes.
+        cases: Fits, each with a mesh of its own.
+        resumed: Fits that stop, and with which mesh they go on: `resumed-NUMBER.safetensors`.
+        refused: Fits that cannot begin; `refused.json` says why.
+    """
+
+    size: int
+    cases: list[Case]
+    resumed: list[tuple[Case, str]]
+    refused: list[Case]
+
+
+def carry_out(plans: list[Plan], folder: Path) -> None:
+    """Let processes carry out plans, each in a folder of its number.
+
+    They are forks of one new interpreter that has imported everything: that takes each some seconds.
+    """
+    command = [sys.executable, "-W", "error", __file__, str(folder), json.dumps(plans)]
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, check=True)
+
+
+def _main(folder: Path, plans: list[Any]) -> None:
+    for name in ("torch._dynamo", "surpass.train.ranks"):
+        import_module(name)
+    for kind in ("llama", "bert", "distilbert", "gemma3"):
+        import_module(f"transformers.models.{kind}.modeling_{kind}")
+    for number, (size, cases, resumed, refused) in enumerate(plans):
+        going_on = [(Case(*case), other) for case, other in resumed]
+        plan = Plan(size, [Case(*case) for case in cases], going_on, [Case(*case) for case in refused])
+        place = folder / str(number)
+        place.mkdir()
+        children = []
+        for rank in range(size):
+            children.append(os.fork())
+            if not children[-1]:
+                _be(rank, plan, place)
+        ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        if any(ended):
+            sys.exit(f"processes ended with {ended}")
+
+
+def _be(rank: int, plan: Plan, folder: Path) -> None:
+    """Be one of the processes."""
+    try:
+        torch.set_num_threads(1)
+        where = f"file://{folder}/rendezvous"
+        torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=plan.size)
+        _carry_out(plan, folder)
+        torch.distributed.barrier()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _carry_out(plan: Plan, folder: Path) -> None:
+    from surpass.models.device import place
+    from surpass.train.ranks import Ranks
+
+    def write(found: dict[str, Tensor], name: str) -> None:
+        if torch.distributed.get_rank() == 0:
+            whole = {name: value.contiguous() for name, value in found.items()}
+            save_file(whole, folder / f"{name}.safetensors")
+
+    for number, case in enumerate(plan.cases):
+        write(fitted(case, Ranks(Mesh.parse(case.mesh), place())), f"{number}")
+    for number, (case, other) in enumerate(plan.resumed):
+        ranks = Ranks(Mesh.parse(case.mesh), place())
+        write(stopped_and_resumed(case, other, ranks, folder), f"resumed-{number}")
+    why = []
+    for case in plan.refused:
+        try:
+            prepared(case, Ranks(Mesh.parse(case.mesh), place()))
+        except ConfigError as error:
+            why.append(str(error))
+    if torch.distributed.get_rank() == 0:
+        (folder / "refused.json").write_text(json.dumps(why))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), json.loads(sys.argv[2]))

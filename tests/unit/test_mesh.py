@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,14 +13,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from reference.language import save_tiny, word_tokenizer
-from reference.mesh import RECIPE, Case, Fits, fitted
+from reference.language import save_tiny, word_tokenizer, write_texts
+from reference.mesh import RECIPE, Case, Plan, carry_out, fitted
 from surpass.engine.engines import find_engine
 from surpass.engine.work import Settings
-from surpass.errors import ConfigError, SurpassError
-from surpass.stages import Context, Stage
+from surpass.errors import ConfigError, DataError, Stopped, SurpassError
+from surpass.stages import Context, Examples, Stage
+from surpass.tasks import find_task
 from surpass.train import mesh_launch
-from surpass.train.mesh import Mesh
+from surpass.train.mesh import Done, Failed, Halted, Mesh, Setup, told
 from surpass.train.mesh_launch import devices_of, run_on_mesh
 
 CHESS = "ladder:chess-1"
@@ -111,7 +115,62 @@ def context_of(folder: Path, mesh: str, **more: Any) -> Context:
 
 def test_a_batch_smaller_than_the_mesh(tmp_path):
     with pytest.raises(ConfigError, match="cuts a batch in 12 shares, and batch_size=9 is less"):
-        run_on_mesh(Fits(cases=()), RECIPE, context_of(tmp_path, "data=12"))
+        run_on_mesh(None, RECIPE, context_of(tmp_path, "data=12"))
+
+
+class TestTold:
+    def test_what_a_task_has_read_stays_behind(self, tmp_path):
+        task = find_task(f"text:{write_texts(tmp_path / 'texts.jsonl', 30)}")
+        examples = Examples(task=task, part="student", size=5, seed=0)
+        task.examples(part="student", size=5, seed=0)
+        assert "texts" in vars(task)
+        sent = told(Setup(examples, {}, Context, Mesh(data=2), "file:///none", 30))
+        assert len(sent) < 2000
+        there = pickle.loads(sent).stage
+        assert there == examples
+        assert there.id == examples.id
+        assert "texts" not in vars(there.task)
+        assert there.task.examples(part="student", size=5, seed=0).inputs.num_rows == 5
+
+
+class TestOutcome:
+    def outcome(self, tmp_path, codes: dict[int, int], *fates: tuple[int, Any]) -> dict[str, Any]:
+        """What is said when ranks end with these codes, after these words."""
+        setup = Setup(None, {}, Context, Mesh(data=2), "file:///none", 30)
+        found = mesh_launch._Conversation(None, setup, context_of(tmp_path, "data=2"))
+        for rank, message in fates:
+            found.heard(rank, message)
+        return found.outcome({rank: SimpleNamespace(exitcode=code) for rank, code in codes.items()})
+
+    def test_all_is_well(self, tmp_path):
+        assert self.outcome(tmp_path, {}, (1, Done({"a": 1})), (0, Done({"a": 0}))) == {"a": 0}
+
+    def test_an_error_of_ours_is_what_it_is(self, tmp_path):
+        with pytest.raises(DataError, match=r"^training diverged$"):
+            self.outcome(
+                tmp_path,
+                {0: 1, 1: 1},
+                (0, Failed("", "connection lost")),
+                (1, Failed("DataError", "training diverged")),
+            )
+
+    def test_who_was_killed_counts_more_than_who_missed_it(self, tmp_path):
+        with pytest.raises(SurpassError, match=r"rank 1 of mesh data=2 was killed by SIGKILL"):
+            self.outcome(tmp_path, {0: 1, 1: -9}, (0, Failed("", "RuntimeError: connection closed by peer")))
+
+    def test_a_mistake_names_the_log(self, tmp_path):
+        with pytest.raises(
+            SurpassError, match=r"rank 1 .* failed .KeyError: 3.; log: .*/ranks/1.txt; run again"
+        ):
+            self.outcome(tmp_path, {0: -15, 1: 1}, (1, Failed("", "KeyError: 3")))
+
+    def test_one_that_could_not_start(self, tmp_path):
+        with pytest.raises(SurpassError, match=r"rank 1 .* ended without a word; log"):
+            self.outcome(tmp_path, {0: -15, 1: 1})
+
+    def test_all_have_stopped(self, tmp_path):
+        with pytest.raises(Stopped, match="run the same command again"):
+            self.outcome(tmp_path, {}, (0, Halted()), (1, Halted()))
 
 
 @pytest.fixture(scope="module")
@@ -136,30 +195,17 @@ def same(found: dict[str, Tensor], case: Case) -> None:
             continue
         scale = float(value.abs().max().clamp(min=0.1))
         difference = (found[name] - value).abs() / scale
-        # Where a gradient is next to nothing, AdamW brings its rounding to size: not all weights are as close.
+        # Where a gradient is next to nothing, AdamW brings its rounding to size.
         most = 1e-4 if name.startswith("weights.") else 1e-5
         worst = f"{case.name}: {name} differs by {difference.max():.1e} of {scale:.2g}"
         assert float(difference.max()) < most, worst
         assert float(difference.mean()) < 1e-5, worst
 
 
-def held(folder: Path, size: int, cases: list[Case], resumed: Any = (), refused: Any = ()) -> dict[str, str]:
-    """Run all of them in one start of processes, hold each against one process; why some are refused."""
-    stage = Fits(cases=tuple(cases), resumed=tuple(resumed), refused=tuple(refused))
-    shares: list[float] = []
-    context = context_of(folder, f"data={size}", report=shares.append)
-    said = run_on_mesh(stage, RECIPE, context)
-    for number, case in enumerate(cases):
-        same(load_file(context.out / f"{number}.safetensors"), case)
-    for number, (case, _) in enumerate(resumed):
-        same(load_file(context.out / f"resumed-{number}.safetensors"), case)
-    assert not (context.work / "ranks").exists()
-    return said["why"]
-
-
-def test_two_processes(models, tmp_path):
+@pytest.fixture(scope="module")
+def plans(models) -> list[Plan]:
     llama, bert = models["llama"], models["bert"]
-    cases = [
+    two = [
         Case(CHESS, "data=2", loss="elr"),
         Case(CHESS, "shard=2", loss="confidence", micro_batch=2),
         Case(llama, "data=2", loss="confidence", micro_batch=2),
@@ -173,17 +219,7 @@ def test_two_processes(models, tmp_path):
         (Case(bert, "model=2", adapter="lora"), "data=2"),
     ]
     refused = [Case(CHESS, "model=2"), Case(models["mpnet"], "model=2"), Case(models["odd"], "model=2")]
-    why = held(tmp_path, 2, cases, resumed, refused)
-    assert [why[case.name].partition(";")[0] for case in refused] == [
-        "mesh model=2: there is no plan to cut the matrices of a MoveChoice in parts",
-        "mesh model=2: there is no plan to cut the matrices of a MPNetModel in parts",
-        "mesh model=2: num_attention_heads=3 of this llama cannot be shared out evenly",
-    ]
-
-
-def test_four_processes(models, tmp_path):
-    llama = models["llama"]
-    cases = [
+    four = [
         Case(llama, "data=4", loss="elr"),
         Case(llama, "data=2,model=2", loss="confidence", micro_batch=2),
         Case(llama, "shard=4", adapter="lora", pairs=True),
@@ -191,4 +227,34 @@ def test_four_processes(models, tmp_path):
         Case(models["distilbert"], "shard=2,model=2"),
         Case(models["gemma3_text"], "data=2,model=2"),
     ]
-    held(tmp_path, 4, cases, [(Case(llama, "shard=2,model=2", ema=0.9), "data=2,model=2")])
+    going_on = [(Case(llama, "shard=2,model=2", ema=0.9), "data=2,model=2")]
+    return [Plan(2, two, resumed, refused), Plan(4, four, going_on, [])]
+
+
+@pytest.fixture(scope="module")
+def carried_out(plans, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("carried_out")
+    carry_out(plans, folder)
+    return folder
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["two", "four"])
+def test_several_processes_are_as_one(plans, carried_out, number):
+    plan, folder = plans[number], carried_out / str(number)
+    for place, case in enumerate(plan.cases):
+        same(load_file(folder / f"{place}.safetensors"), case)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["two", "four"])
+def test_another_mesh_goes_on(plans, carried_out, number):
+    for place, (case, _) in enumerate(plans[number].resumed):
+        same(load_file(carried_out / str(number) / f"resumed-{place}.safetensors"), case)
+
+
+def test_matrices_that_cannot_be_cut(carried_out):
+    why = json.loads((carried_out / "0" / "refused.json").read_text())
+    assert [text.partition(";")[0] for text in why] == [
+        "mesh model=2: there is no plan to cut the matrices of a MoveChoice in parts",
+        "mesh model=2: there is no plan to cut the matrices of a MPNetModel in parts",
+        "mesh model=2: num_attention_heads=3 of this llama cannot be shared out evenly",
+    ]

@@ -10,7 +10,10 @@ Importing this imports no torch.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from functools import cached_property
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 from surpass.errors import ConfigError
@@ -120,3 +123,30 @@ class Failed(NamedTuple):
 
     error: str
     text: str
+
+
+def told(setup: Setup) -> bytes:
+    """A setup as a rank receives it; what tasks have read is not sent along."""
+    written = io.BytesIO()
+    _WithoutData(written).dump(setup)
+    return written.getvalue()
+
+
+class _WithoutData(ForkingPickler):
+    def reducer_override(self, value: Any) -> Any:
+        """Leave out what a task remembers; stages keep their ids, which take long to find."""
+        kind = type(value)
+        if hasattr(kind, "upstream") or not hasattr(kind, "__dataclass_fields__") or not vars(value):
+            return NotImplemented
+        kept = {
+            name: item
+            for name, item in vars(value).items()
+            if not isinstance(getattr(kind, name, None), cached_property)
+        }
+        return _rebuilt, (kind, kept)
+
+
+def _rebuilt(kind: type, kept: dict[str, Any]) -> Any:
+    value = object.__new__(kind)
+    vars(value).update(kept)
+    return value

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from surpass import errors
 from surpass.errors import ConfigError, Stopped, SurpassError
-from surpass.train.mesh import Done, Failed, Halt, Halted, Mesh, Record, Setup, Share
+from surpass.train.mesh import Done, Failed, Halt, Halted, Mesh, Record, Setup, Share, told
 from surpass.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class _Conversation:
         link: Connection[Any, Any] = Connection(self.door.accept()[0].detach())
         self.links[link] = int(link.recv())
         try:
-            link.send(self.setup)
+            link.send_bytes(told(self.setup))
         except Exception as error:  # whatever an object says that is made for one process
             raise SurpassError(
                 f"the stage cannot be told to other processes ({error}); define it in a module"

@@ -12,6 +12,8 @@ import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Client
+from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,7 +38,7 @@ def main(address: str) -> None:
     setup: Setup = link.connection.recv()
     faulthandler.enable(2)
     halt = threading.Event()
-    threading.Thread(target=_listen, args=(link, halt), daemon=True).start()
+    threading.Thread(target=_listen, args=(link, halt, Path(address).parent), daemon=True).start()
     if link.rank == 0:
         logging.getLogger().addHandler(_Forward(link))
     logging.getLogger().setLevel(setup.log_level)
@@ -118,13 +120,14 @@ class _Link:
         return report
 
 
-def _listen(link: _Link, halt: threading.Event) -> None:
-    """Note a halt; when the starter is gone, end at once."""
+def _listen(link: _Link, halt: threading.Event, folder: Path) -> None:
+    """Note a halt; when the starter is gone, end at once, and leave nothing behind."""
     try:
         while True:
             if isinstance(link.connection.recv(), Halt):
                 halt.set()
     except (EOFError, OSError):
+        rmtree(folder, ignore_errors=True)
         os._exit(1)
 
 

@@ -67,7 +67,9 @@ class _Root(nn.Module):
         self.hidden = hidden[0] if hidden else None
 
     def forward(self, examples: _Opaque, rows: Rows, method: str) -> Any:
-        return getattr(self.model, method)(examples.examples, rows)
+        given = getattr(self.model, method)(examples.examples, rows)
+        # Logits may be a view, on which PyTorch's hooks could be lost.
+        return given.clone() if isinstance(given, Tensor) else given
 
 
 class Spread:
