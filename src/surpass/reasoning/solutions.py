@@ -140,7 +140,7 @@ def require_ratings(ratings: Sequence[Rating], num_steps: int) -> None:
             raise DataError(f"step {place} is rated {rating!r}; expected 1, 0, -1 or None")
     if tuple(ratings) != cut_ratings(ratings):
         raise DataError(
-            f"there is a rating behind step {first_error_of(ratings)}, which is rated wrong; cut_ratings takes "
+            f"there is a rating behind step {first_error_of(ratings)}, which is wrong; cut_ratings takes "
             "away what is behind the first error"
         )
 
