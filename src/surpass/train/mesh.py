@@ -147,6 +147,6 @@ class _WithoutData(ForkingPickler):
 
 
 def _rebuilt(kind: type, kept: dict[str, Any]) -> Any:
-    value = object.__new__(kind)
+    value: Any = object.__new__(kind)
     vars(value).update(kept)
     return value
