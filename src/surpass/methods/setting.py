@@ -278,6 +278,9 @@ class WeakToStrong:
         strong = resolve(self.strong_model)
         if skill == "hint":
             self._need_probabilities("a label that is shown is one of some classes")
+        reads_steps = getattr(self.student_examples.task, "reads_steps", False)
+        if reads_steps and skill in ("hint", "prompt", "generate"):
+            raise NotApplicable(f"steps of task {self.task_name} are read without prompts and hints")
         if skill not in strong.skills:
             raise NotApplicable(f"{strong.short_name} cannot {SKILLS[skill]}")
 

@@ -91,14 +91,21 @@ FAMILIES = {
     "encoder": "surpass.models.encoder:EncoderChoice",
     "vision": "surpass.models.vision:VisionChoice",
     "generator": "surpass.models.generation:Generator",
+    "causal steps": "surpass.models.process:CausalSteps",
+    "encoder steps": "surpass.models.process:EncoderSteps",
+    "outcome": "surpass.models.outcome:CausalOutcome",
 }
 
 
 def load_model(source: ModelSource, inputs: pa.Table) -> Any:
     """A pretrained model for these inputs: a module that is a `ChoiceModel`, or completes their prompts.
 
+    Where inputs have a column `before`, it judges steps of solutions; where they have a column `steps`, whole
+    solutions.
+
     Raises:
-        ConfigError: There are prompts to be completed, and the model generates no text.
+        ConfigError: There are prompts to be completed, and the model generates no text; or steps to be
+            judged, and it reads no text.
     """
     family = source.family
     if "prompt" in inputs.column_names:
@@ -107,5 +114,11 @@ def load_model(source: ModelSource, inputs: pa.Table) -> Any:
                 f"{source.name} is no causal language model, and only those complete prompts; name another"
             )
         family = "generator"
+    elif "before" in inputs.column_names:
+        if f"{family} steps" not in FAMILIES:
+            raise ConfigError(f"{source.name} is no language model, and only those read steps; name another")
+        family = f"{family} steps"
+    elif "steps" in inputs.column_names:
+        family = "outcome"
     module, _, name = FAMILIES[family].partition(":")
     return getattr(import_module(module), name).load(source, inputs)

@@ -25,7 +25,7 @@ from surpass.models.names import ReadOut
 from surpass.models.pooling import pooled
 from surpass.models.recompute import SavesMemory
 from surpass.models.texts import ASK, HINT, Frame, cut, texts_of, tokenised, transformers, unreadable
-from surpass.models.tokens import TOKENS_AT_ONCE, Rows, TokenExamples, alike, by_length, padded
+from surpass.models.tokens import TOKENS_AT_ONCE, Padded, Rows, TokenExamples, alike, by_length, padded
 
 AT_ONCE = 512
 """Examples that are ordered into passes together."""
@@ -173,6 +173,14 @@ class LanguageModel(SavesMemory):
 
     def _pooled(self, examples: TokenExamples, texts: Rows, read_outs: Sequence[ReadOut]) -> list[Tensor]:
         batch = padded(examples, texts, self.place.device)
+        seen = self._seen(batch, read_outs)
+        return [
+            pooled(seen[layer].float(), batch.inside_NT, pooling or self.reading.pooling)
+            for layer, pooling in read_outs
+        ]
+
+    def _seen(self, batch: Padded, read_outs: Sequence[ReadOut]) -> dict[int | None, Tensor]:
+        """The states of all tokens, (N, T, D), behind each layer that is read."""
         more = self._more(batch.tokens_NT)
 
         def run() -> Tensor:
@@ -182,11 +190,7 @@ class LanguageModel(SavesMemory):
 
         layers = {read_out.layer for read_out in read_outs}
         with self.place.fast():
-            seen = states_of_layers(self.blocks if layers != {None} else [], layers, run)
-        return [
-            pooled(seen[layer].float(), batch.inside_NT, pooling or self.reading.pooling)
-            for layer, pooling in read_outs
-        ]
+            return states_of_layers(self.blocks if layers != {None} else [], layers, run)
 
     def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
         """What else the body is given."""

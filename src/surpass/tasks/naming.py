@@ -15,7 +15,10 @@ from surpass import calls
 from surpass.errors import ConfigError
 from surpass.tasks.base import Task
 
-OWN_FILE = "a file of your own is text:FILE, preference:FILE, generation:FILE, features:FILE or images:FOLDER"
+OWN_FILE = (
+    "a file of your own is text:FILE, preference:FILE, generation:FILE, process:FILE, features:FILE or "
+    "images:FOLDER"
+)
 
 _PATHS = ("path", "source", "puzzles")
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -36,6 +39,7 @@ FILES = {
     "generation": _Place("surpass.tasks.generation", "GenerationTask"),
     "features": _Place("surpass.tasks.features", "FeaturesTask"),
     "images": _Place("surpass.tasks.images", "ImageTask"),
+    "process": _Place("surpass.tasks.process", "ProcessTask"),
     "chess-pgn": _Place("surpass.tasks.chess_text", "ChessTextTask", {"form": "pgn"}),
 }
 """Tasks that need a file."""

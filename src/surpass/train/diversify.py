@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from surpass import labels as lb
 from surpass.errors import DataError, Stopped
 from surpass.train.features import states_of
-from surpass.train.loop import batches, padded_probs
+from surpass.train.loop import padded_probs
+from surpass.train.order import batches
 from surpass.train.run import Inputs, read_labels
 
 if TYPE_CHECKING:

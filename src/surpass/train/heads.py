@@ -26,8 +26,9 @@ from surpass.train.features import Known, Rows
 from surpass.train.full_batch import fit_full_batch
 from surpass.train.lanes import AllLabels, Lane, Trained, saved_step
 from surpass.train.linear import HeadState, Product
-from surpass.train.loop import batches, snapshot_steps, step_seed
+from surpass.train.loop import snapshot_steps, step_seed
 from surpass.train.many_losses import PLAIN, Batch, chosen, many_losses, targets, towards
+from surpass.train.order import batches
 from surpass.train.stacks import Stack
 from surpass.train.steps import Part, parts_of
 

@@ -22,7 +22,8 @@ from surpass.models.texts import ASK, HINT, answers, cut, num_classes_of, read_t
 from surpass.models.tokens import Rows, by_length
 from surpass.train.checkpoint import load_checkpoint, save_checkpoint
 from surpass.train.completions import completion_shots
-from surpass.train.loop import Running, batches
+from surpass.train.loop import Running
+from surpass.train.order import batches
 from surpass.train.recipe import Recipe
 from surpass.train.run import Inputs, read_labels, save_weights, truncation
 

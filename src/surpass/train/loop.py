@@ -25,6 +25,7 @@ from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
 from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
 from surpass.train.frozen import frozen, only_head
 from surpass.train.mesh_state import by_layout
+from surpass.train.order import batches, batches_per_epoch
 from surpass.train.recipe import Recipe
 from surpass.train.weights import Average
 
@@ -67,15 +68,6 @@ def padded_probs(probs: Sequence[npt.NDArray[np.float32]], rows: Rows) -> Tensor
     for place, row in enumerate(chosen):
         padded_NC[place, : len(row)] = row
     return torch.from_numpy(padded_NC)
-
-
-def batches(num_examples: int, recipe: Recipe, seed: int, start: int = 0) -> Iterator[Rows]:
-    """Rows of each step from step `start` on; a function of seed and step alone."""
-    per_epoch = -(-num_examples // recipe.batch_size)
-    for epoch in range(start // per_epoch, recipe.epochs):
-        order = np.random.default_rng((seed, epoch)).permutation(num_examples)
-        for step in range(max(start - epoch * per_epoch, 0), per_epoch):
-            yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -182,7 +174,10 @@ def fit(
         Stopped: `running.stop` said so.
     """
     found = find_loss(loss)
+    group_N = getattr(examples, "group_N", None)
     num_steps = recipe.num_steps(len(labels.probs))
+    if group_N is not None:
+        num_steps = recipe.epochs * batches_per_epoch(len(labels.probs), recipe, group_N)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = _optimizer(trained, recipe)
     ranks = running.ranks
@@ -197,7 +192,7 @@ def fit(
     if only_head(model, trained):
         scores = frozen(model, examples, len(labels.probs), running.micro_batch, running.stop)
     saving = Saving(running.checkpoint_seconds)
-    for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start), start):
+    for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start, group_N), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
         torch.default_generator.manual_seed(step_seed(seed, step))
         for group in optimizer.param_groups:
