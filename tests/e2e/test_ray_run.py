@@ -9,7 +9,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from processes import nursery
@@ -26,11 +28,11 @@ def digests(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def inline(tmp_path_factory) -> dict:
+def inline(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inline")
     ended = nursery().run("run", *STUDY, *OPTIONS, "--threads", "1", cwd=folder)
     assert ended.code == 0, ended.err
-    return digests(folder)
+    return folder
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -86,7 +88,37 @@ def test_a_killed_worker_a_stopped_run_and_the_same_digits(inline, tmp_path):
 
     ended = nursery().run(*RAY, cwd=tmp_path)
     assert ended.code == 0, ended.err
-    assert digests(tmp_path) == inline
+    assert digests(tmp_path) == digests(inline)
     again = nursery().run(*RAY, cwd=tmp_path)
     assert (again.code, again.out) == (0, ended.out)
     assert "\nnothing to compute, " in again.err
+
+
+def test_fits_on_a_mesh_are_those_of_one_process(inline, tmp_path):
+    mesh = (
+        "run",
+        *STUDY,
+        *OPTIONS,
+        "--engine",
+        "ray",
+        "--mesh",
+        "data=2",
+        "--workers",
+        "1",
+        "--threads",
+        "2",
+    )
+    ended = nursery().run(*mesh, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert digests(tmp_path).keys() == digests(inline).keys()
+    alone = Store(inline / "surpass-store")
+    fits = list(Store(tmp_path / "surpass-store").artifacts("fit"))
+    assert len(fits) == 3
+    for each in fits:
+        there = alone.find(each.kind, each.id)
+        assert there is not None
+        expected, curve = (
+            pq.read_table(fit.file("curve.parquet"))["loss"].to_numpy() for fit in (there, each)
+        )
+        np.testing.assert_allclose(curve[:10], expected[:10], rtol=1e-4)
+        assert any(curve != expected)  # cut in shares, sums round differently

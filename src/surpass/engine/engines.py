@@ -52,10 +52,10 @@ def find_engine(name: str | None, settings: Settings = Settings()) -> Engine:  #
         raise ConfigError(
             f"engine inline has no workers, got workers={workers}; leave one of them out, or use pool"
         )
-    if settings.mesh is not None and chosen != "inline":
+    if settings.mesh is not None and chosen not in ("inline", "ray"):
         raise ConfigError(
-            f"mesh={settings.mesh} spreads each fit over all devices of this machine, and engine {chosen} gives "
-            "them to several stages at a time; leave the mesh or the engine out"
+            f"mesh={settings.mesh} spreads each fit over several devices, and engine {chosen} gives "
+            "each stage one; use inline or ray, or leave the mesh out"
         )
     for engine, value in asked.items():
         if value and chosen != engine:

@@ -19,6 +19,7 @@ from typing import Any
 from surpass.engine.crew import THREAD_VARIABLES, num_devices, total_threads
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError
+from surpass.train.mesh import Mesh
 
 _OBJECT_BYTES = 200_000_000  # results do not pass through it
 _PATIENCE_SECONDS = 10.0
@@ -36,10 +37,12 @@ class Session:
         ray: The package.
         ours: Whether it was begun here, and ends with this.
         threads: What each task has.
+        devices: Over how many GPUs, or processes where there are none, each fit is spread.
         environment: What tasks need of it that their processes do not have already.
 
     Raises:
-        ConfigError: Ray is not installed, or there is no cluster at the address.
+        ConfigError: Ray is not installed, there is no cluster at the address, or no machine of it has as many
+            devices as the mesh.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -52,6 +55,7 @@ class Session:
                 "machine of the cluster, for example with `ray job submit`, and give HOST:PORT or auto"
             )
         self.environment: dict[str, str] = {}
+        self.devices = 1 if settings.mesh is None else Mesh.parse(settings.mesh).size
         self._closing = ExitStack()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         with self._closing:
@@ -81,14 +85,16 @@ class Session:
             self._closing.callback(self.ray.shutdown)
         self._closing.enter_context(_complaints_logged(self.ray))
         processors, gpus, largest = self.has()
+        self._require_room(gpus)
         processors = settings.threads or processors
-        self.threads = max(1, min(processors // (settings.workers or gpus or processors), largest))
+        at_once = settings.workers or max(1, (gpus or processors) // self.devices)
+        self.threads = max(1, min(processors // at_once, largest))
         self.environment = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
 
     def _begin(self, settings: Settings) -> None:
         """Start one on this machine, which listens on the loopback interface alone and wants a token."""
         total, gpus = total_threads(settings), num_devices()
-        workers = settings.workers or gpus or total
+        workers = settings.workers or max(1, (gpus or total) // self.devices)
         self.threads = max(1, total // workers)
         folder = tempfile.mkdtemp(prefix="surpass-ray-")
         self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -110,6 +116,18 @@ class Session:
             **_QUIET,
         )
         self._closing.enter_context(_complaints_logged(self.ray))
+        self._require_room(gpus)
+
+    def _require_room(self, gpus: int) -> None:
+        """Make sure that a task with a mesh can ever begin; without GPUs its ranks are processes."""
+        most = max(
+            (int(node["Resources"].get("GPU", 0)) for node in self.ray.nodes() if node["Alive"]), default=0
+        )
+        if gpus and most < self.devices:
+            raise ConfigError(
+                f"a mesh of {self.devices} devices is on one machine, and those of the Ray cluster have "
+                f"{most} GPUs at most; let the product of the axes be no more"
+            )
 
     def has(self) -> tuple[int, int, int]:
         """Processors and GPUs of the whole cluster, and processors of its largest machine."""

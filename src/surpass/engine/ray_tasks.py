@@ -96,7 +96,7 @@ class Tasks:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
             processors, self.gpus, _ = self.session.has()
-            fitting = self._asked or self.gpus or processors // self.threads
+            fitting = self._asked or self.gpus // self.session.devices or processors // self.threads
             self.size = min(max(1, fitting), self._most)
         return self.size
 
@@ -118,7 +118,7 @@ class Tasks:
     def give(self, stages: Sequence[Stage]) -> None:
         """Let Ray run a task."""
         ids = [stage.id for stage in stages]
-        gpus = 1 if self.gpus and stages[0].runs_in.startswith(_TRAINS) else 0
+        gpus = self.session.devices if self.gpus and stages[0].runs_in.startswith(_TRAINS) else 0
         task = self._compute.options(
             name=f"{stages[0].kind} {stages[0].label}",
             num_returns="streaming",
