@@ -25,7 +25,7 @@ from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
 from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
 from surpass.train.frozen import frozen, only_head
 from surpass.train.mesh_state import by_layout
-from surpass.train.order import batches, batches_per_epoch
+from surpass.train.order import batches, batches_per_epoch, groups_of
 from surpass.train.recipe import Recipe
 from surpass.train.weights import Average
 
@@ -174,10 +174,7 @@ def fit(
         Stopped: `running.stop` said so.
     """
     found = find_loss(loss)
-    group_N = getattr(examples, "group_N", None)
-    num_steps = recipe.num_steps(len(labels.probs))
-    if group_N is not None:
-        num_steps = recipe.epochs * batches_per_epoch(len(labels.probs), recipe, group_N)
+    num_steps = recipe.epochs * batches_per_epoch(len(labels.probs), recipe, groups_of(examples))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = _optimizer(trained, recipe)
     ranks = running.ranks
@@ -192,7 +189,7 @@ def fit(
     if only_head(model, trained):
         scores = frozen(model, examples, len(labels.probs), running.micro_batch, running.stop)
     saving = Saving(running.checkpoint_seconds)
-    for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start, group_N), start):
+    for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start, groups_of(examples)), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
         torch.default_generator.manual_seed(step_seed(seed, step))
         for group in optimizer.param_groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,3 +39,9 @@ def batches_per_epoch(num_examples: int, recipe: Recipe, group_N: Rows | None) -
     """How many batches there are: one for each `batch_size` examples, and none without a whole group."""
     needed = -(-num_examples // recipe.batch_size)
     return needed if group_N is None else min(needed, len(np.unique(group_N)))
+
+
+def groups_of(examples: Any) -> Rows | None:
+    """The group of each encoded example, where it is faster to read those of one together; else None."""
+    groups: Rows | None = getattr(examples, "group_N", None)
+    return groups
