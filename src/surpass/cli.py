@@ -27,6 +27,7 @@ from surpass.options import (
 )
 from surpass.recipes.finding import find_study
 from surpass.store_commands import store_app
+from surpass.world.commands import world_app
 
 if TYPE_CHECKING:
     from surpass.results import Results
@@ -43,6 +44,7 @@ app = typer.Typer(
     help="Weak-to-strong generalization: can a weak supervisor elicit what a stronger model knows?",
 )
 app.add_typer(ladder_app, name="ladder")
+app.add_typer(world_app, name="world")
 app.add_typer(models_app, name="models")
 app.add_typer(store_app, name="store")
 

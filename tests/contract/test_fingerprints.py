@@ -35,6 +35,7 @@ _TASKS = tuple(
     f"tasks.{name}"
     for name in ("chess", "planted", "features", "text", "preference", "generation", "chess_text")
 )
+_TASKS += ("world.task",)
 ENTRIES: dict[str, tuple[str, ...]] = {
     "examples": _TASKS,
     "hint": ("labels",),
@@ -51,6 +52,14 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "relabel": ("relabelling",),
     "score": ("scoring",),
     "compare": ("scoring",),
+    "sample": ("world.drawing", "models.generation"),
+    "graded": ("solving", "world.checker", "reasoning.graders"),
+    "chosen": ("solving",),
+    "steps": ("solving",),
+    "outcomes": ("solving",),
+    "rollouts": ("rollouts", "models.generation"),
+    "synthetic": ("solving",),
+    "rate": ("solving",),
 }
 """Where the code of each stage begins: all that these modules import counts, too."""
 

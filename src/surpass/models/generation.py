@@ -203,7 +203,8 @@ class Generator(SavesMemory):
         live, cache = list(range(len(prompts))), None
         ended = [False] * len(prompts)
         for step in range(max_new_tokens):
-            next_N, cache = self._step(tokens_NT, inside_NT, cache)
+            logits_NV, cache = self.step(tokens_NT, inside_NT, cache)
+            next_N = logits_NV.argmax(dim=1)
             for number, token in zip(live, next_N.tolist(), strict=True):
                 if not ended[number]:
                     ended[number] = token == self.end
@@ -220,8 +221,14 @@ class Generator(SavesMemory):
             inside_NT = torch.cat([inside_NT, inside_NT.new_ones(len(live), 1)], dim=1)
         return said
 
-    def _step(self, tokens_NT: Tensor, inside_NT: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """The next token of each row, int64 (N,), and keys and values of all so far."""
+    def step(self, tokens_NT: Tensor, inside_NT: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Read on: logits of the next token of each row, float32 (N, V), and keys and values of all so far.
+
+        Args:
+            tokens_NT: What is new, int64; at first the prompts, padded on the left.
+            inside_NT: Which of all tokens so far are no padding, int64 of 0 and 1.
+            cache: Keys and values of what was read before; None for the model's own kind.
+        """
         # Later versions of transformers call it otherwise.
         kept = "cache" if "cache" in self._takes else "past_key_values"
         more = {kept: cache} | ({"logits_to_keep": 1} if "logits_to_keep" in self._takes else {})
@@ -230,7 +237,7 @@ class Generator(SavesMemory):
             more["position_ids"] = place_NT[:, -tokens_NT.shape[1] :]
         with self.place.fast():
             found = self._causal[0](input_ids=tokens_NT, attention_mask=inside_NT, use_cache=True, **more)
-        return found.logits[:, -1].float().argmax(dim=1), getattr(found, kept)
+        return found.logits[:, -1].float(), getattr(found, kept)
 
     def _next_shot(self, prompt: Rows, said: list[int]) -> bool:
         """Whether the next of the examples shown would begin behind what was said."""

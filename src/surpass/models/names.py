@@ -17,7 +17,15 @@ POOLINGS = ("mean", "first", "last")
 
 _FILES = ("tokens", "weights", "layer", "pooling", "pixels")
 _IMAGES = ("layer", "pooling", "pixels")
-SETTINGS = {"hub": _FILES, "dir": _FILES, "package": _FILES, "timm": _IMAGES, "cnn": _IMAGES}
+_TEXTS = ("tokens", "layer", "pooling")
+SETTINGS = {
+    "hub": _FILES,
+    "dir": _FILES,
+    "package": _FILES,
+    "reasoner": _TEXTS,
+    "timm": _IMAGES,
+    "cnn": _IMAGES,
+}
 """What each kind of name may say behind it."""
 
 _READ_OUT = ("layer", "pooling")

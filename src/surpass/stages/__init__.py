@@ -10,7 +10,10 @@ from surpass.stages.features import Features
 from surpass.stages.labels import Compare, Label, Relabel, Score
 from surpass.stages.language import Adapt, Prompt
 from surpass.stages.models import Fit, Stop
+from surpass.stages.outcome import Rate, RollOuts, Synthetic
 from surpass.stages.retraining import Retrain
+from surpass.stages.sampled import Sample
+from surpass.stages.solutions import Chosen, Graded, Outcomes, SolutionStage, Steps
 
 STAGES: dict[str, type[Stage]] = {
     stage.kind: stage
@@ -30,6 +33,14 @@ STAGES: dict[str, type[Stage]] = {
         Relabel,
         Score,
         Compare,
+        Sample,
+        Graded,
+        Chosen,
+        Steps,
+        Outcomes,
+        RollOuts,
+        Synthetic,
+        Rate,
     )
 }
 
@@ -38,6 +49,7 @@ __all__ = [
     "TRUTH",
     "Adapt",
     "Blend",
+    "Chosen",
     "Compare",
     "Context",
     "Diversify",
@@ -45,15 +57,23 @@ __all__ = [
     "Examples",
     "Features",
     "Fit",
+    "Graded",
     "Hint",
     "Label",
     "LabelStage",
     "ModelStage",
+    "Outcomes",
     "Prompt",
+    "Rate",
     "Relabel",
     "Retrain",
+    "RollOuts",
+    "Sample",
     "Score",
+    "SolutionStage",
     "Stage",
+    "Steps",
     "Stop",
+    "Synthetic",
     "Truth",
 ]
