@@ -88,7 +88,7 @@ class _Text(NamedTuple):
 class StepReader(LanguageModel):
     """What models of steps share: from a table of steps to texts, and from passes to a state of each step."""
 
-    shared: ClassVar[bool]
+    reads_once: ClassVar[bool]
     """Whether one pass over a solution serves all of its steps."""
 
     def encode(self, inputs: pa.Table) -> StepExamples:  # type: ignore[override]
@@ -115,12 +115,12 @@ class StepReader(LanguageModel):
         pieces = self._pieces(solutions)
         numbers = {name: number for number, name in enumerate(solutions)}
         group_N = np.array([numbers[name] for name in names], np.int64)
-        building = _Building(self.reading.frame, self.reading.longest, self.shared)
+        building = _Building(self.reading.frame, self.reading.longest, self.reads_once)
         for row, (name, place) in enumerate(zip(names, place_N.tolist(), strict=True)):
             if not len(pieces[name][place + 1]):
                 raise DataError(f"step {ids[row]!r} has no token; drop it or fill it")
             building.add(name, pieces[name], place)
-        return building.examples(group_N if self.shared else None)
+        return building.examples(group_N if self.reads_once else None)
 
     def _pieces(self, solutions: dict[str, _Text]) -> dict[str, list[Rows]]:
         """The tokens of the problem and of each step, by solution; each text is tokenised once."""
@@ -174,7 +174,7 @@ class StepReader(LanguageModel):
         if how == "last":
             return states_MTD[at, end - 1].float()
         if how == "first":
-            return states_MTD[at, torch.zeros_like(start) if not self.shared else start].float()
+            return states_MTD[at, torch.zeros_like(start) if not self.reads_once else start].float()
         longest = int((end_N - start_N).max())
         places = start[:, None] + torch.arange(longest, device=at.device)
         inside_NT = (places < end[:, None]).long()
@@ -204,7 +204,7 @@ class CausalSteps(StepReader, CausalChoice):
     """
 
     asks: ClassVar[bool] = False
-    shared: ClassVar[bool] = True
+    reads_once: ClassVar[bool] = True
 
 
 class EncoderSteps(StepReader, EncoderChoice):
@@ -213,7 +213,7 @@ class EncoderSteps(StepReader, EncoderChoice):
     With `pooling=first` a step is what the first token of its text says, such as [CLS].
     """
 
-    shared: ClassVar[bool] = False
+    reads_once: ClassVar[bool] = False
 
 
 class _Building:
