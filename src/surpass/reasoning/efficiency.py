@@ -17,7 +17,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from surpass.errors import ConfigError, DataError
 from surpass.reasoning.reductions import Floats
@@ -40,9 +39,7 @@ class LearningCurve:
 
     def __post_init__(self) -> None:
         if len(set(self.sizes)) < 2 or not all(0 < size < math.inf for size in self.sizes):
-            raise DataError(
-                f"a line through the sizes {self.sizes} cannot be fitted; give two or more above 0"
-            )
+            raise DataError(f"a line through the sizes {self.sizes} cannot be fitted; give two above 0")
         if not self.accuracies or any(len(row) != len(self.sizes) for row in self.accuracies):
             raise DataError(f"there are {len(self.sizes)} sizes; each seed needs an accuracy for each")
         if not np.isfinite(np.asarray(self.accuracies)).all():

@@ -136,7 +136,7 @@ def best_threshold(probs_K: npt.ArrayLike, lengths_S: npt.ArrayLike, labels_S: n
     labels = np.asarray(labels_S, dtype=np.int64)
     if labels.shape != lengths.shape or (labels >= lengths).any() or (labels < NO_ERROR).any():
         raise DataError("there is not one label for each solution, or one is no step of its solution")
-    # Right for thresholds in (above, up to]: at a step with an error, above its score, up to the least before.
+    # Right for thresholds in (above, up to]: above the score of the first error, up to the least before it.
     above_S, up_to_S = np.full(len(labels), -np.inf), np.empty(len(labels))
     for place, (start, length, label) in enumerate(zip(starts, lengths, labels, strict=True)):
         scores = probs[start : start + length]

@@ -40,7 +40,8 @@ def minimum(probs_K: Floats, starts_S: Ints, lengths_S: Ints) -> Floats:
 
 def last(probs_K: Floats, starts_S: Ints, lengths_S: Ints) -> Floats:
     """The last step."""
-    return probs_K[starts_S + lengths_S - 1]
+    of_last: Floats = probs_K[starts_S + lengths_S - 1]
+    return of_last
 
 
 def mean(probs_K: Floats, starts_S: Ints, lengths_S: Ints) -> Floats:

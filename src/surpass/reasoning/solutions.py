@@ -93,6 +93,41 @@ class Solution:
         return f"{self.id}#{step}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A problem with its true answer.
+
+    Attributes:
+        problem_id: What it is called in its source, else `problem_key` of its text.
+        problem: The problem's text.
+        reference: The true answer.
+        solution: How it is solved, None where its source does not say.
+        level: How hard it is, from 1; None where its source does not say.
+        subject: What it is about; may be empty.
+        source: Where it comes from.
+
+    Raises:
+        DataError: It has no text, or no answer.
+    """
+
+    problem_id: str
+    problem: str
+    reference: str
+    solution: str | None = None
+    level: int | None = None
+    subject: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.problem.strip() or not self.reference.strip():
+            raise DataError(f"{self.problem_id!r} has no text or no true answer; leave it out")
+
+
+def problem_key(problem: str) -> str:
+    """16 hexadecimal digits, made of a problem's text: its name where its source has none."""
+    return hashlib.sha256(problem.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def first_error_of(ratings: Iterable[Rating]) -> int:
     """The place of the first -1, from 0; `NO_ERROR` where there is none."""
     return next((place for place, rating in enumerate(ratings) if rating == -1), NO_ERROR)
