@@ -21,10 +21,10 @@ CONTEXT = 512
 WINDOW = 256
 """Tokens of the corpus that it reads at a time in pretraining."""
 
-BATCH = 16
+BATCH = 4
 """Such windows of a step."""
 
-WARMUP_STEPS = 100
+WARMUP_STEPS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,8 @@ class Reasoner:
 
 
 REASONERS = {
-    "tiny": Reasoner(width=64, layers=3, heads=4, hidden=176, tokens=4_000_000, learning_rate=4e-3),
-    "small": Reasoner(width=96, layers=4, heads=4, hidden=256, tokens=6_000_000, learning_rate=3e-3),
+    "tiny": Reasoner(width=64, layers=3, heads=4, hidden=176, tokens=4_000_000, learning_rate=3e-3),
+    "small": Reasoner(width=96, layers=4, heads=4, hidden=256, tokens=6_000_000, learning_rate=2.5e-3),
     "large": Reasoner(width=128, layers=5, heads=4, hidden=352, tokens=9_000_000, learning_rate=2e-3),
 }
 
@@ -100,6 +100,7 @@ def build(reasoner: Reasoner, seed: int) -> Any:
 
     library = transformers()
     config = library.LlamaConfig(
+        architectures=["LlamaForCausalLM"],
         vocab_size=len(VOCABULARY),
         hidden_size=reasoner.width,
         intermediate_size=reasoner.hidden,
