@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +117,7 @@ class TestElements:
             ("5\\text{ cm}", "5", True),
             ("s('\\137')", "s", False),
             ("x+1", "x", False),
+            ("2*(\\frac{1}{3}\\\\)/2", "\\frac{1}{3}\\\\", True),
         ],
     )
     def test_verdict(self, answer, reference, expected):
@@ -210,3 +212,15 @@ def test_importing_graders_is_cheap():
     code = "import sys, surpass.reasoning.graders; print('sympy' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_page_lists_where_graders_differ():
+    page = (Path(__file__).parents[2] / "docs" / "reasoning-data.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- graders -->")[2].partition("<!-- /graders -->")[0]
+    words = {True: "right", False: "wrong"}
+    expected = [
+        f"| `{answer}` | `{reference}` | {words[strict]} | {words[lenient]} |"
+        for answer, reference, strict, lenient in GOLDEN
+        if strict is not lenient
+    ]
+    assert table.strip().splitlines()[2:] == expected

@@ -30,7 +30,7 @@ _BRACKETS = "()[]"
 _FRACTION = re.compile(r"-?[0-9]+.?/0*[1-9][0-9]*.?")
 _ENDLESS = re.compile(r"\^\{|\^\(|\^[0-9]+\^|\^[0-9][0-9]")
 # Quotes, escapes and underscores have no place in a formula, and sympy's parser runs what it reads.
-_NO_FORMULA = re.compile(r"[\"'`\\_#;@\n]")
+_NO_FORMULA = re.compile(r"[\"'`\\_#;@]")
 _MOST_LETTERS = 2
 
 Why = Literal["equal", "different", "no answer", "not decided"]

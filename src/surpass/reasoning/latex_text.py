@@ -10,8 +10,11 @@ Source:
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+from functools import cache
+from typing import Any
 
 _TEXT = re.compile(r"\\text\{(.+?)\}")
 _THOUSANDS = re.compile(r"([0-9]),([0-9]{3})(?![0-9])")
@@ -127,12 +130,19 @@ def _whole(text: str) -> str | None:
     return str(round(value))
 
 
-def _plain(latex: str) -> str:
+@cache
+def _converter() -> Any:
     from pylatexenc.latex2text import LatexNodes2Text
 
+    # What it cannot convert it says to the terminal, once for each answer.
+    logging.getLogger("pylatexenc").setLevel(logging.CRITICAL)
+    return LatexNodes2Text()
+
+
+def _plain(latex: str) -> str:
     latex = latex.replace("\\tfrac", "\\frac").replace("\\dfrac", "\\frac").replace("\\frac", " \\frac")
     try:
-        text = str(LatexNodes2Text().latex_to_text(latex))
+        text = str(_converter().latex_to_text(latex))
     # What pylatexenc cannot read stays LaTeX; it raises several libraries' errors.
     except Exception:
         return latex
