@@ -39,7 +39,7 @@ from surpass.layout import (
     sorted_entries,
     strange,
 )
-from surpass.uses import Busy, Claim, busy, claim
+from surpass.uses import Busy, Claim, busy, claim, tidy
 
 __all__ = ["Artifact", "Draft", "Problem", "Store", "atomic_write"]
 
@@ -248,7 +248,7 @@ class Store:
             return [Problem(path, reason) for path, reason in strange(self.root)]
 
     def clean_tmp(self) -> Sequence[Path | str]:
-        """Remove temporary folders of dead processes, of others after a day, and scratch of finished stages.
+        """Remove what ended processes left: temporary folders (others after a day), leases, finished scratch.
 
         Returns:
             What was removed.
@@ -264,7 +264,7 @@ class Store:
             for folder in finished_work(self.root):
                 self.drop_work(folder.name)
                 removed.append(folder)
-        return removed
+        return [*removed, *tidy(self.leases)]
 
     def _install(self, sealed: Artifact, *, durable: bool = True) -> Artifact:
         home = self.root / sealed.kind

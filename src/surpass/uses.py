@@ -24,6 +24,7 @@ from surpass.owner import Owner
 # Of an owner on another machine. Far longer than its lease outlives its heartbeat, as clocks may differ.
 SILENT_SECONDS = 600.0
 _ID_DIGITS = 64
+_DAY_SECONDS = 86400.0
 
 
 class Busy(NamedTuple):
@@ -155,6 +156,30 @@ def busy(leases: Path) -> list[Busy]:
     return found
 
 
+def tidy(leases: Path) -> Iterator[Path]:
+    """Remove the leases of processes that ended, and what they left beside them; tells which.
+
+    Raises:
+        StoreError: The folder cannot be read or written.
+    """
+    with disk_errors(leases):
+        try:
+            names = sorted(os.listdir(leases))
+        except FileNotFoundError:
+            return
+        for path in (leases / name for name in names if name.startswith(".")):
+            living, owner = _holder(path)
+            if not living and ((owner is not None and owner.is_local()) or _age(path) > _DAY_SECONDS):
+                path.unlink(missing_ok=True)
+                yield path
+        for id in sorted({name.partition(".")[0] for name in names if name.endswith((".lease", ".uses"))}):
+            if len(id) == _ID_DIGITS and not _holder(leases / f"{id}.lease")[0]:
+                taken = claim(leases, id, ())  # so nobody else is at it
+                if taken is not None:
+                    taken.release()
+                    yield leases / f"{id}.lease"
+
+
 def _holder(path: Path) -> tuple[bool, Owner | None]:
     """Whether somebody living holds a lease, and who."""
     try:
@@ -170,6 +195,13 @@ def _holder(path: Path) -> tuple[bool, Owner | None]:
     if owner is not None and owner.is_local():
         return not owner.is_dead(), owner
     return time.time() - touched < SILENT_SECONDS, owner
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _uses(path: Path) -> frozenset[str] | None:

@@ -43,6 +43,7 @@ TRIES = 3
 """How often a stage is begun whose worker dies."""
 
 _LISTEN_SECONDS = 0.1
+_PATIENCE_SECONDS = 5.0
 WORTH_CUTTING = 8  # stages of a group that run together
 
 
@@ -124,8 +125,16 @@ class _Run:
                 raise self.ending
             for worker, message in self.crew.news(_LISTEN_SECONDS):
                 self.hear(worker, message)
+        self.part()
         self.failures.check()
         return self.computed
+
+    def part(self) -> None:
+        """Let workers end the orders that they have finished: they still give their leases up."""
+        patience = time.monotonic() + _PATIENCE_SECONDS
+        while any(worker.occupied for worker in self.crew.workers) and time.monotonic() < patience:
+            for worker, message in self.crew.news(_LISTEN_SECONDS):
+                self.hear(worker, message)
 
     def end(self, reason: Exception) -> None:
         """Give nothing more out, and let what runs save where it is."""

@@ -67,8 +67,11 @@ def _serve(pipe: _Pipe, setup: Setup) -> None:
     listening = (pipe.connection, setup.driver, orders, service.halt)
     threading.Thread(target=_listen, args=listening, daemon=True).start()
     with service.batch:
-        while service.obey(orders.get()) or not terminated.is_set():
-            pass
+        try:
+            while service.obey(orders.get()) or not terminated.is_set():
+                pass
+        finally:
+            signal.signal(_END_NOW, signal.SIG_IGN)  # what follows cleans up
 
 
 def _listen(
