@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -10,6 +11,7 @@ from itertools import islice
 import pyarrow.parquet as pq
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from surpass.engine.inline import run
 from surpass.errors import ConfigError, Stopped
@@ -20,6 +22,7 @@ from surpass.store import Store
 from surpass.world import corpus, pretrain
 from surpass.world.authors import solve
 from surpass.world.checker import is_right, rate
+from surpass.world.commands import world_app
 from surpass.world.pretrain import Running, few_shot_solutions, make_reasoner, tune, write_model
 from surpass.world.problems import part_of, problems
 from surpass.world.reasoners import BATCH, REASONERS, WINDOW, Reasoner, build, find_reasoner
@@ -196,3 +199,38 @@ class TestShipped:
         for problem, text in kept:
             assert is_right(problem.text, text.split("\n")[-1][1:].strip())
             assert part_of(problem.text) == "pretrain"
+
+
+class TestCommands:
+    def said(self, *arguments):
+        result = CliRunner().invoke(world_app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.stdout
+
+    def test_problems(self):
+        lines = self.said("problems", "3", "--part", "test", "--mix", "systems").split("\n\n")
+        shown = [entry.split("\n") for entry in lines if entry]
+        assert len(shown) == 3
+        for first, *steps in shown:
+            problem = first.partition("    (systems ")[0]
+            assert set(rate(problem, [step.strip() for step in steps if step.strip()])) == {1}
+
+    def test_check(self):
+        said = self.said("check", "(7+5)*3-8", "12*3-8", "12*3-8", "35-8", "# 27")
+        assert said == "+  12*3-8\n0  12*3-8\n-  35-8\n   # 27\nanswer 27, wrong: 28\n"
+        with pytest.raises(ConfigError, match="there is no step"):
+            self.said("check", "1+1", " ")
+
+    def test_training_says_how_to_go_on(self, tmp_path, monkeypatch):
+        def stopped(*_, **__):
+            signal.raise_signal(signal.SIGTERM)
+            raise Stopped("it can go on")
+
+        monkeypatch.setattr(pretrain, "make_reasoner", stopped)
+        arguments = ["train", "tiny", "--out", str(tmp_path), "--seed", "3", "--threads", "1"]
+        result = CliRunner().invoke(world_app, arguments)
+        assert result.exit_code == 128 + signal.SIGTERM
+        assert (
+            f"it can go on:\n  surpass world train tiny --out {tmp_path} --seed 3 --threads 1"
+            in result.stderr
+        )

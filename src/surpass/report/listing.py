@@ -21,7 +21,7 @@ from surpass.errors import ConfigError
 from surpass.far_root import is_there
 from surpass.methods import describe_method, method_names
 from surpass.models.packaged.table import PACKAGED
-from surpass.models.sources import ladder_names, resolve
+from surpass.models.sources import ladder_names, reasoner_names, resolve
 from surpass.objects import is_url
 from surpass.recipes import RECIPES
 from surpass.stages import Stage
@@ -100,8 +100,10 @@ def print_plan(entries: Sequence[PlanEntry]) -> None:
 def inventory(folder: str | Path) -> dict[str, Any]:
     """Everything that can be named, and what the store holds, as plain data."""
     models = {}
-    for name in ladder_names():
-        source = resolve(f"ladder:{name}")
+    shipped = [f"ladder:{name}" for name in ladder_names()]
+    shipped += [f"reasoner:{name}" for name in reasoner_names()]
+    for name in shipped:
+        source = resolve(name)
         models[source.name] = {"parameters": source.parameters, "pretraining_flops": source.pretraining_flops}
     store = find_store(folder)
     held: dict[str, int] = {}

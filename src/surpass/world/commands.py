@@ -61,6 +61,35 @@ def check_command(
     typer.echo(f"answer {solution.answer}, {'right' if solution.correct else 'wrong'}: {solution.reference}")
 
 
+@world_app.command("measure")
+def measure_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as reasoner:small.")],
+    mix: Annotated[str, typer.Option(help="all, arithmetic, algebra, systems or long.")] = "all",
+    problems: Annotated[int, typer.Option(min=1, help="Of each family and level.")] = 20,
+    samples: Annotated[int, typer.Option(min=1, help="Of each problem.")] = 20,
+    temperature: Annotated[float, typer.Option(min=0, help="Of the samples.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of problems and samples.")] = 0,
+) -> None:
+    """What a model solves of the test problems: alone, by the most frequent answer, and by any sample."""
+    from surpass.world.measuring import measure
+    from surpass.world.problems import kinds_of
+
+    found = measure(
+        model,
+        kinds_of(mix),
+        num_problems=problems,
+        num_samples=samples,
+        temperature=temperature,
+        seed=seed,
+    )
+    typer.echo("family      level   alone  steps not wrong  right but flawed  majority     any")
+    for one in found:
+        typer.echo(
+            f"{one.family:<12}{one.level:>5}{one.alone:>8.1%}{one.steps_right:>17.1%}{one.flawed:>18.1%}"
+            f"{one.majority:>10.1%}{one.any:>8.1%}"
+        )
+
+
 @world_app.command("train")
 def train_command(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Reasoners: tiny, small, large.")],

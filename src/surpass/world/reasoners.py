@@ -73,9 +73,9 @@ class Reasoner:
 
 
 REASONERS = {
-    "tiny": Reasoner(width=64, layers=3, heads=4, hidden=176, tokens=4_000_000, learning_rate=3e-3),
-    "small": Reasoner(width=96, layers=4, heads=4, hidden=256, tokens=6_000_000, learning_rate=2.5e-3),
-    "large": Reasoner(width=128, layers=5, heads=4, hidden=352, tokens=9_000_000, learning_rate=2e-3),
+    "tiny": Reasoner(width=64, layers=3, heads=4, hidden=176, tokens=3_000_000, learning_rate=3e-3),
+    "small": Reasoner(width=96, layers=4, heads=4, hidden=256, tokens=4_000_000, learning_rate=2.5e-3),
+    "large": Reasoner(width=128, layers=5, heads=4, hidden=352, tokens=6_000_000, learning_rate=2e-3),
 }
 
 
