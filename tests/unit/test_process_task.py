@@ -9,7 +9,9 @@ import pytest
 
 from surpass.errors import ConfigError, DataError
 from surpass.reasoning.solutions import Solution, cut_ratings
+from surpass.tasks import naming
 from surpass.tasks.naming import find_task
+from surpass.tasks.process import PUBLISHED, PublishedProcessTask
 from surpass.tasks.process_table import (
     CONTRADICTED,
     REPEATED,
@@ -200,7 +202,7 @@ def processbench(path, count=120):
 
 def test_a_task_from_a_file_knows_it_by_its_content(tmp_path):
     path = processbench(tmp_path / "gsm8k.json")
-    task = find_task(f"process:{path}")
+    task = find_task(f"process(path={path}, form=processbench)")
     assert task.class_names == ("wrong", "correct")
     assert task.num_classes == 2
     assert task.mixes == ("all", "balanced")
@@ -213,5 +215,79 @@ def test_a_task_from_a_file_knows_it_by_its_content(tmp_path):
     assert digest != other
     with pytest.raises(ConfigError, match="no mix 'even'"):
         task.examples(part="test", size=5, seed=0, mix="even")
-    with pytest.raises(DataError, match="no solutions at"):
+    with pytest.raises(ConfigError, match="there is no"):
         find_task(f"process:{tmp_path}/nothing.jsonl").digests()
+    with pytest.raises(ConfigError, match="no form 'trl'"):
+        find_task(f"process(path={path}, form=trl)")
+
+
+def test_published_sets_are_named(tmp_path):
+    for name in ("gsm8k", "math", "olympiadbench", "omnimath"):
+        processbench(tmp_path / f"{name}.json")
+    task = find_task(f"processbench(source={tmp_path})")
+    assert task.name == "processbench"
+    assert task.examples(part="weak", size=None, seed=0).notes[REPEATED] == 3 * 120
+    assert tuple(name for name in naming._BUILT_IN if naming._BUILT_IN[name].said.get("name")) == PUBLISHED
+    with pytest.raises(ConfigError, match="no set of solutions 'gsm8k'"):
+        PublishedProcessTask(name="gsm8k")
+
+
+def test_a_file_of_ones_own_with_what_is_wrong_in_it(tmp_path):
+    path = tmp_path / "own.jsonl"
+    rows = [
+        {"problem": f"p {n}", "steps": ["a", "b", "c"], "ratings": [1, -1, None] if n % 2 else [1, 1, 1]}
+        for n in range(80)
+    ]
+    rows += [{"problem": "q", "steps": []}, {"problem": "r", "steps": ["a", " "]}, {"steps": ["a"]}]
+    rows += [{"problem": "s", "steps": ["a"], "ratings": [5]}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{\n")
+    notes = find_task(f"process:{path}").examples(part="weak", size=None, seed=0).notes
+    assert {
+        "rows without steps",
+        "rows with a step of nothing",
+        "rows that do not read like the form",
+        "rows with a rating outside its set",
+        "lines that are no JSON",
+    } <= notes.keys()
+
+
+def prm800k(path, problems, *, finish="solution"):
+    def line(problem):
+        ratings = [1, 0, -1] if problem % 2 else [1, 0, 1]
+        steps = [
+            {
+                "completions": [{"text": f"step {place} for {problem}", "rating": rating, "flagged": None}],
+                "human_completion": None,
+                "chosen_completion": 0,
+            }
+            for place, rating in enumerate(ratings)
+        ]
+        return {
+            "labeler": "x",
+            "timestamp": "2022-07-17T16:56:51",
+            "generation": None,
+            "is_quality_control_question": False,
+            "is_initial_screening_question": False,
+            "question": {"problem": f"problem {problem}", "ground_truth_answer": "1"},
+            "label": {
+                "steps": steps,
+                "total_time": 1,
+                "finish_reason": "found_error" if problem % 2 else "solution",
+            },
+        }
+
+    path.write_text("".join(json.dumps(line(problem)) + "\n" for problem in problems))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_prm800k_keeps_its_own_test(tmp_path, classes):
+    prm800k(tmp_path / "phase2_train.jsonl", range(100))
+    prm800k(tmp_path / "phase2_test.jsonl", range(90, 110))
+    task = find_task(f"prm800k(source={tmp_path}, classes={classes})")
+    tested = set(task.examples(part="test", size=None, seed=0).inputs["problem"].to_pylist())
+    assert tested == {f"problem {problem}" for problem in range(90, 110)}
+    for part in ("weak", "student", "validation"):
+        given = task.examples(part=part, size=None, seed=0)
+        assert tested.isdisjoint(given.inputs["problem"].to_pylist())
+        assert set(given.truth["truth"].to_pylist()) == set(range(classes))
+    assert task.digests().keys() == {"train", "test"}

@@ -87,9 +87,7 @@ def read_solutions(
         DataError: A file is damaged or of other columns; nothing is left; or, with `strict`, a row is
         malformed. MissingExtraError: The files are a hub repository's, and `datasets` is not installed.
     """
-    if form not in FORMS:
-        raise ConfigError(f"there is no form {form!r} of solutions; allowed are {', '.join(FORMS)}")
-    described = FORMS[form]
+    described = _described(form)
     reader: _Reader[Solution] = _Reader(described, strict, longest)
 
     def read(row: Row, notes: Notes) -> list[Solution]:
@@ -100,6 +98,17 @@ def read_solutions(
 
     solutions = tuple(reader.read_all(source, roles, read))
     return SolutionSet(solutions=solutions, notes=reader.notes, named=reader.named)
+
+
+def find_solutions(source: str, form: str) -> Found:
+    """The files that `read_solutions` would read, without reading them; arguments and errors as there."""
+    return _found(_described(form), source)
+
+
+def _described(form: str) -> SolutionForm:
+    if form not in FORMS:
+        raise ConfigError(f"there is no form {form!r} of solutions; allowed are {', '.join(FORMS)}")
+    return FORMS[form]
 
 
 def read_problems(

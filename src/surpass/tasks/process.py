@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
 
-from surpass.data.files import FilePart, plain_files
-from surpass.data.formats import rows_of
-from surpass.errors import ConfigError, DataError
-from surpass.identity import execution_field, remembered_digest
-from surpass.reasoning.solutions import Solution, ratings_of_first_error
+from surpass.data.loading import ROLES, digests
+from surpass.data.solutions_catalog import FORMS
+from surpass.data.solutions_reading import find_solutions, read_solutions
+from surpass.errors import ConfigError
+from surpass.identity import execution_field
 from surpass.tasks.base import ExampleTables
-from surpass.tasks.process_table import CLASSES, MIXES, NEUTRAL, StepTable, step_table
+from surpass.tasks.process_table import CLASSES, MIXES, NEUTRAL, StepTable, problem_key, step_table
 from surpass.tasks.tables import PROPORTIONS, Classes, TableTask
+
+PUBLISHED = ("processbench", "prm800k", "prm800k-candidates", "math-shepherd")
+"""Sets of solutions with rated steps that are known by name."""
+
+_ROLES = (("train",), ("test",))
 
 
 class StepsTask(TableTask):
@@ -64,9 +66,35 @@ class StepsTask(TableTask):
         return CLASSES[self.classes]
 
     @property
+    def _place(self) -> tuple[str, str]:
+        """Where the solutions are, and in which form."""
+        raise NotImplementedError
+
+    def digests(self) -> dict[str, str]:
+        """The sha256 of the files.
+
+        Raises:
+            ConfigError: They are not there.
+        """
+        return digests(find_solutions(*self._place))
+
+    @cached_property
     def table(self) -> StepTable:
         """All solutions, cut into parts."""
-        raise NotImplementedError
+        source, form = self._place
+        published = FORMS[form].published
+        has_test = any(files.train and files.test for files in published) and not os.path.isfile(source)
+        read = [read_solutions(source, form, roles=roles) for roles in (_ROLES if has_test else (ROLES,))]
+        notes = sum((Counter(each.notes) for each in read), Counter[str]())
+        return step_table(
+            self.name,
+            [solution for each in read for solution in each.solutions],
+            num_classes=self.classes,
+            neutral=self.neutral,
+            split_seed=self.split_seed,
+            notes=notes,
+            test=frozenset(map(problem_key, read[-1].solutions)) if has_test else frozenset(),
+        )
 
     def examples(self, *, part: str, size: int | None, seed: int, mix: str = "all") -> ExampleTables:
         """Steps of the solutions of one part, those of a solution side by side and in order.
@@ -99,10 +127,11 @@ class StepsTask(TableTask):
 
 @dataclass(frozen=True)
 class ProcessTask(StepsTask):
-    """Steps of solutions in a file, cut into parts by problem.
+    """Steps of solutions in a file of your own, cut into parts by problem.
 
     Attributes:
-        path: The file, or a folder of such files.
+        path: The file.
+        form: How it is written: a key of `data.solutions_catalog.FORMS`.
         name: What the task is called in tables.
         classes: 2 (wrong, correct) or 3 (wrong, neutral, correct).
         neutral: What a neutral step counts as with two classes: "correct", "wrong", or "drop".
@@ -113,6 +142,7 @@ class ProcessTask(StepsTask):
     """
 
     path: str = execution_field()
+    form: str = "solutions"
     name: str = "process"
     classes: int = 2
     neutral: str = NEUTRAL[0]
@@ -120,65 +150,43 @@ class ProcessTask(StepsTask):
 
     def __post_init__(self) -> None:
         self._check()
+        if self.form not in FORMS:
+            raise ConfigError(f"no form {self.form!r} of solutions; allowed are {', '.join(FORMS)}")
 
-    def digests(self) -> dict[str, str]:
-        """The sha256 of each file.
-
-        Raises:
-            DataError: There is none.
-        """
-        return {f"solutions {os.path.basename(path)}": remembered_digest(path) for path in _files(self.path)}
-
-    @cached_property
-    def table(self) -> StepTable:  # type: ignore[override]
-        """All solutions, cut into parts."""
-        read = _read(self.path)
-        return step_table(
-            self.path,
-            read.solutions,
-            num_classes=self.classes,
-            neutral=self.neutral,
-            split_seed=self.split_seed,
-            notes=read.notes,
-        )
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self.path, self.form
 
 
-class _Read(NamedTuple):
-    solutions: list[Solution]
-    notes: Mapping[str, int]
+@dataclass(frozen=True)
+class PublishedProcessTask(StepsTask):
+    """Steps of a published set of solutions, cut into parts by problem.
 
+    Where authors publish a test, its problems are the test, and none of their solutions is learned from;
+    else a share of all problems is.
 
-def _files(path: str) -> list[str]:
-    """The file, or those of a folder.
+    Attributes:
+        name: One of `PUBLISHED`.
+        source: Where its files are; empty for where `data.loading.find` looks.
+        classes: 2 (wrong, correct) or 3 (wrong, neutral, correct).
+        neutral: What a neutral step counts as with two classes: "correct", "wrong", or "drop".
+        split_seed: Another seed is another cut into parts.
 
     Raises:
-        DataError: There is none.
+        ConfigError: There is no such set, or a setting makes no sense.
     """
-    if Path(path).is_dir():
-        found = [part.path for part in plain_files(path) if part.format]
-    else:
-        found = [path] if os.path.isfile(path) else []
-    if not found:
-        raise DataError(f"there are no solutions at {path!r}; name a file, or a folder of files")
-    return found
 
+    name: str
+    source: str = execution_field("")
+    classes: int = 2
+    neutral: str = NEUTRAL[0]
+    split_seed: int = 0
 
-def _read(path: str) -> _Read:
-    solutions, notes = [], Counter[str]()
-    for file in _files(path):
-        for row in rows_of(FilePart(file)):
-            steps = [step for step in row["steps"] if step.strip()]
-            if len(steps) < len(row["steps"]) or not steps:
-                notes["solutions with a step of nothing"] += 1
-                continue
-            solutions.append(
-                Solution(
-                    problem_id=row["id"],
-                    problem=row["problem"],
-                    steps=tuple(steps),
-                    ratings=ratings_of_first_error(row["label"], len(steps)),
-                    correct=row["final_answer_correct"],
-                    source=os.path.basename(file).split(".")[0],
-                )
-            )
-    return _Read(solutions, notes)
+    def __post_init__(self) -> None:
+        self._check()
+        if self.name not in PUBLISHED:
+            raise ConfigError(f"no set of solutions {self.name!r}; there are: {', '.join(PUBLISHED)}")
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        return self.source, self.name
