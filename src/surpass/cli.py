@@ -26,6 +26,7 @@ from surpass.options import (
     print_json,
 )
 from surpass.recipes.finding import find_study
+from surpass.rewards_command import reasoning
 from surpass.store_commands import store_app
 from surpass.world.commands import world_app
 
@@ -47,6 +48,7 @@ app.add_typer(ladder_app, name="ladder")
 app.add_typer(world_app, name="world")
 app.add_typer(models_app, name="models")
 app.add_typer(store_app, name="store")
+app.command("reasoning")(reasoning)
 
 ResultsFolder = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")

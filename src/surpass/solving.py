@@ -40,6 +40,16 @@ class Grading(NamedTuple):
 
     grader: str
 
+    def reference(self, problem: str, truth: str) -> str:
+        """The true answer of a problem, of which a right completion is known."""
+        if self.grader == "world":
+            from surpass.world.checker import truth_of
+
+            return str(truth_of(problem).answer)
+        from surpass.reasoning.answers import extract_answer
+
+        return extract_answer(truth) or truth.strip()
+
     def solution(self, name: str, problem: str, text: str, reference: str, source: str) -> Solution | None:
         """A text cut into steps and graded; None without any step."""
         if self.grader == "world":
@@ -66,17 +76,16 @@ class Grading(NamedTuple):
 
 def run_graded(stage: Graded, context: Context) -> dict[str, Any]:
     """Cut samples into steps, and grade them."""
-    from surpass.reasoning.answers import extract_answer
-
     examples = context.find(stage.problems)
     inputs = {row["id"]: row for row in pq.read_table(examples.file("inputs.parquet")).to_pylist()}
-    truth = pq.read_table(examples.file("truth.parquet")).to_pylist()
-    references = {row["id"]: extract_answer(row["truth"]) or row["truth"].strip() for row in truth}
+    truth = {row["id"]: row["truth"] for row in pq.read_table(examples.file("truth.parquet")).to_pylist()}
     samples = pq.read_table(context.find(stage.samples).file("samples.parquet")).to_pylist()
     grading, notes, rows = Grading(stage.grader), Counter[str](), []
+    problems = {name: row["prompt"].strip() for name, row in inputs.items()}
+    references = {name: grading.reference(problem, truth[name]) for name, problem in problems.items()}
     for sample in samples:
         name = sample["id"]
-        problem = inputs[name]["prompt"].strip()
+        problem = problems[name]
         solution = grading.solution(name, problem, sample["text"], references[name], stage.samples.model)
         if solution is not None and not sample["ended"]:
             solution = replace(solution, answer=None, correct=False)

@@ -39,3 +39,38 @@ def loss_of(verdicts: list[list[float]], start: int, label: list[float]) -> floa
     judged = verdicts[start:]
     losses = [-sum(q * math.log(p) for q, p in zip(label, verdict, strict=True)) for verdict in judged]
     return sum(losses) / len(losses)
+
+
+def chosen_of(
+    candidates: list[tuple[int, float, bool, float]], count: int, wrong_share: float | None
+) -> list[int]:
+    """Rows of candidates (row, mark, correct, score), taken one after the other; no share for uniform ones."""
+    left = list(candidates)
+    taken: list[int] = []
+    while left and len(taken) < count:
+        if wrong_share is None:
+            best = min(left, key=lambda each: each[1])
+        else:
+            wrong = [each for each in left if not each[2]]
+            wanted = int(wrong_share * count + 0.5)
+            among = wrong if wrong and len(taken) < wanted else left
+            best = max(among, key=lambda each: (each[3], -each[1]))
+        taken.append(best[0])
+        left.remove(best)
+    return taken
+
+
+def reduced_of(steps: list[list[float]]) -> dict[str, float]:
+    """Scores of a solution from the probabilities of two or three classes of its steps."""
+    scores = {}
+    for behind, first in (("", 1), ("_neutral_wrong", 2)):
+        if len(steps[0]) == 2 and behind:
+            continue
+        good = [sum(row[first:]) for row in steps]
+        scores |= {
+            f"product{behind}": math.prod(good),
+            f"minimum{behind}": min(good),
+            f"last{behind}": good[-1],
+            f"mean{behind}": sum(good) / len(good),
+        }
+    return scores

@@ -62,6 +62,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "world.pretrain",
         "world.drawing",
         "world.measuring",
+        "world.chess_lines",
     ),
     "running": ("scoring", "relabelling", "solution_table", "solving", "rollouts"),
     "stages": ("stages", "stages.*"),

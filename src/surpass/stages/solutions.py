@@ -20,7 +20,7 @@ WORLD = "world"
 
 
 class SolutionStage(Stage):
-    """Gives solutions: `solutions.parquet`, with the columns of `solution_table.SCHEMA`, a row for each sample.
+    """Gives solutions: `solutions.parquet`, a row for each sample, columns as in `solution_table.SCHEMA`.
 
     `id` names the solution, by its problem and steps, so that equal samples have the same; it is null where a
     sample has no step. `ended` says whether it ended by itself; what was cut off has no answer and is not
