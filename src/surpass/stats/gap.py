@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from surpass.stats.intervals import Inference
-from surpass.stats.resample import Correct, check_level, panel_of
+from surpass.stats.resample import Correct, Panel, check_level, panel_of
 
 Design = Literal["crossed", "nested"]
 
@@ -160,6 +160,11 @@ def estimate_pgr(
         Burns et al. 2023, section 3, for the ratio. Differs: the interval is ours (Fieller 1954).
     """
     panel = panel_of(weak=weak, student=student, ceiling=ceiling)
+    return pgr_of(panel, level=level, num_resamples=num_resamples, rng_seed=rng_seed)
+
+
+def pgr_of(panel: Panel, *, level: float, num_resamples: int, rng_seed: int) -> PgrEstimate:
+    """The same of a panel of weak, student and ceiling."""
     inference = Inference.of(panel, level=level, num_resamples=num_resamples, rng_seed=rng_seed)
     weak_mean, student_mean, ceiling_mean = inference.spread.means_R.tolist()
     gap = inference.test(_GAP)
@@ -249,6 +254,11 @@ def paired_difference(
         ConfigError: `level` or `num_resamples` is out of range.
     """
     panel = panel_of(a=a, b=b)
+    return difference_of(panel, level=level, num_resamples=num_resamples, rng_seed=rng_seed)
+
+
+def difference_of(panel: Panel, *, level: float, num_resamples: int, rng_seed: int) -> Difference:
+    """The same of a panel of a and b."""
     inference = Inference.of(panel, level=level, num_resamples=num_resamples, rng_seed=rng_seed)
     a_mean, b_mean = inference.spread.means_R.tolist()
     difference = inference.test(np.array([1.0, -1.0]))
@@ -275,7 +285,11 @@ def mean_interval(
         DataError: Nothing is there, or a value is not 0 or 1.
         ConfigError: `level` or `num_resamples` is out of range.
     """
-    panel = panel_of(correct=correct)
+    return mean_of(panel_of(correct=correct), level=level, num_resamples=num_resamples, rng_seed=rng_seed)
+
+
+def mean_of(panel: Panel, *, level: float, num_resamples: int, rng_seed: int) -> MeanEstimate:
+    """The same of a panel of one role."""
     inference = Inference.of(panel, level=level, num_resamples=num_resamples, rng_seed=rng_seed)
     mean = inference.test(np.ones(1))
     return MeanEstimate(
