@@ -11,7 +11,7 @@ import pytest
 
 from surpass.errors import ConfigError, DataError, MissingExtraError
 from surpass.reasoning import graders
-from surpass.reasoning.graders import GRADERS, grade, graded
+from surpass.reasoning.graders import GRADERS, grade, graded, with_grade
 from surpass.reasoning.latex_text import as_in_math, as_in_prm800k
 from surpass.reasoning.limited import Worker, require
 from surpass.reasoning.solutions import Solution
@@ -88,6 +88,13 @@ class TestWholeSolutions:
         assert grade(told, "7")
         assert not grade(told, "1000")
 
+    def test_a_solution_is_given_its_grade(self):
+        solution = Solution(problem_id="p", problem="?", steps=("a", "#### 1,000"), reference="1000")
+        assert (with_grade(solution).answer, with_grade(solution).correct) == ("1,000", True)
+        assert with_grade(solution, grader="exact").correct is False
+        with pytest.raises(DataError, match="no reference"):
+            with_grade(Solution(problem_id="p", problem="?", steps=("a",)))
+
     def test_of_a_reference(self):
         assert grade("18", "She makes 9 * 2 = 18.\n#### 18")
 
@@ -140,6 +147,7 @@ HOSTILE = [
     "9^9^9^9^9",
     "{" * 900,
     "\\frac" * 180,
+    "\\frac{" * 160,  # pylatexenc needs twice the time for each
     "\\sqrt{" * 150,
     "1," * 450,
     "x\x00",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -70,7 +71,9 @@ def prm800k(answer: str, reference: str) -> bool | None:
     require("pylatexenc", "pylatexenc")
     if as_in_math(reference) == as_in_math(answer):
         return True
-    wanted, said = as_in_prm800k(reference), as_in_prm800k(answer)
+    wanted, said = (as_in_prm800k(text, seconds=SECONDS) for text in (reference, answer))
+    if wanted is None or said is None:
+        return None
     if wanted == said:
         return True
     if not said:
@@ -131,7 +134,8 @@ def _as_box(answer: str) -> str:
 
 @lru_cache(maxsize=65536)
 def _asked(kind: Kind, first: str, second: str) -> bool | None:
-    return WORKER.ask(kind, first, second, seconds=SECONDS)
+    answer = WORKER.ask(kind, first, second, seconds=SECONDS)
+    return None if answer is None else bool(answer)
 
 
 GRADERS: dict[str, Grader] = {
@@ -191,6 +195,20 @@ def graded(answer: str | Solution | None, reference: str, *, grader: str = "prm8
     if verdict is None:
         return Grade(False, said, "not decided")
     return Grade(verdict, said, "equal" if verdict else "different")
+
+
+def with_grade(solution: Solution, *, grader: str = "prm800k") -> Solution:
+    """The solution with `answer` as it was graded and `correct` against its `reference`.
+
+    Raises:
+        DataError: The solution has no reference.
+        ConfigError: There is no such grader.
+        MissingExtraError: The grader's packages are not installed.
+    """
+    if solution.reference is None:
+        raise DataError(f"a solution of {solution.problem_id!r} has no reference to be graded against")
+    found = graded(solution, solution.reference, grader=grader)
+    return replace(solution, answer=found.answer, correct=found.correct)
 
 
 def answer_of(solution: Solution) -> str | None:

@@ -10,11 +10,11 @@ Source:
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-from functools import cache
-from typing import Any
+from functools import lru_cache
+
+from surpass.reasoning.limited import WORKER
 
 _TEXT = re.compile(r"\\text\{(.+?)\}")
 _THOUSANDS = re.compile(r"([0-9]),([0-9]{3})(?![0-9])")
@@ -80,12 +80,19 @@ def _braced_fractions(text: str) -> str:
     return "".join(pieces)
 
 
-def as_in_prm800k(answer: str) -> str:
+def as_in_prm800k(answer: str, *, seconds: float = 5.0) -> str | None:
     r"""The form in which PRM800K's grader compares answers that MATH's form leaves apart.
 
     Gone are an enclosing \text{}, dollars, per cent, 16 words of units, degrees, outer braces, spaces and
     upper case; "or" and "and" are commas, amounts are powers of ten, LaTeX is plain text as far as pylatexenc
     reads it, 7 3/4 is 7+3/4, and a number that is whole up to 1e-7 is written as one.
+
+    Args:
+        answer: An answer.
+        seconds: Processor time for reading its LaTeX.
+
+    Returns:
+        The form; None where the time was not enough.
     """
     enclosed = re.search(r"^\\text\{(.+?)\}$", answer)
     text = enclosed[1] if enclosed else answer
@@ -100,7 +107,11 @@ def as_in_prm800k(answer: str) -> str:
         text = text[1:-1]
     text = re.sub(r",\\! *", "", text)
     text = _whole(text) or text
-    text = _plain(text) if "\\" in text else text
+    if "\\" in text:
+        plain = _plain(text, seconds)
+        if plain is None:
+            return None
+        text = plain
     text = re.sub("- *", "-", text)
     text = re.sub(r"([0-9]) +([0-9])", r"\1+\2", text)
     text = re.sub("[ {}]", "", text).lower()
@@ -130,22 +141,12 @@ def _whole(text: str) -> str | None:
     return str(round(value))
 
 
-@cache
-def _converter() -> Any:
-    from pylatexenc.latex2text import LatexNodes2Text
-
-    # What it cannot convert it says to the terminal, once for each answer.
-    logging.getLogger("pylatexenc").setLevel(logging.CRITICAL)
-    return LatexNodes2Text()
-
-
-def _plain(latex: str) -> str:
+@lru_cache(maxsize=65536)
+def _plain(latex: str, seconds: float) -> str | None:
     latex = latex.replace("\\tfrac", "\\frac").replace("\\dfrac", "\\frac").replace("\\frac", " \\frac")
-    try:
-        text = str(_converter().latex_to_text(latex))
-    # What pylatexenc cannot read stays LaTeX; it raises several libraries' errors.
-    except Exception:
-        return latex
+    text = WORKER.ask("plain", latex, "", seconds=seconds)
+    if not isinstance(text, str):  # what cannot be read stays LaTeX
+        return None if text is None else latex
     for sign, word in _SIGNS.items():
         text = text.replace(sign, word)
     return text.strip()

@@ -1,8 +1,8 @@
 """Questions to computer algebra that may never end, asked of another process with a limit.
 
-Answers of models hold towers of powers and thousands of brackets, and sympy works on them for hours inside
-single operations that no signal handler interrupts. The limit is one of processor time, so that a busy
-machine gives the same grades as an idle one.
+Answers of models hold towers of powers and hundreds of brackets, and sympy and pylatexenc work on them for
+hours, some of it inside single operations that no signal handler interrupts. The limit is one of processor time,
+so that a busy machine gives the same grades as an idle one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WORKER = Path(__file__).with_name("limited_worker.py")
 _PATIENCE = 20.0  # wall time a second of processor time may take on a busy machine
 _START = 120.0  # seconds for importing sympy
 
-Kind = Literal["zero", "verify"]
+Kind = Literal["zero", "verify", "plain"]
 
 
 class Worker:
@@ -36,7 +36,7 @@ class Worker:
         self._answers: IO[bytes] | None = None
         self._owner = 0
 
-    def ask(self, kind: Kind, first: str, second: str, *, seconds: float) -> bool | None:
+    def ask(self, kind: Kind, first: str, second: str, *, seconds: float) -> bool | str | None:
         """The answer, or None where it was not there after so many seconds of processor time.
 
         Raises:
@@ -55,7 +55,8 @@ class Worker:
             except BrokenPipeError:
                 said = b""
             if said:
-                return bool(json.loads(said))
+                answer: bool | str = json.loads(said)
+                return answer
             self._end()
             return None
 

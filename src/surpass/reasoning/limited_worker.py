@@ -1,7 +1,7 @@
-"""A process that asks sympy and math-verify, and dies of what takes too long; `limited` starts it.
+"""A process that asks sympy, math-verify and pylatexenc, and dies of what takes too long.
 
-It is run as a file and imports nothing of Surpass. A line on its input is a question, [kind, first, second,
-seconds]; a line on its output is the answer, true or false.
+`limited` starts it. It is run as a file and imports nothing of Surpass. A line on its input is a question,
+[kind, first, second, seconds]; a line on its output is the answer: true, false, or a text.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 _MEMORY = 2 * 2**30
@@ -38,7 +39,15 @@ def is_verified(answer: str, reference: str) -> bool:
     return bool(verify(wanted, said, timeout_seconds=None))
 
 
-_KINDS = {"zero": is_zero, "verify": is_verified}
+def as_plain(latex: str, _: str) -> str | bool:
+    """LaTeX as plain text; False where pylatexenc cannot read it."""
+    from pylatexenc.latex2text import LatexNodes2Text
+
+    return str(LatexNodes2Text().latex_to_text(latex))
+
+
+_KINDS = {"zero": is_zero, "verify": is_verified, "plain": as_plain}
+_MODULES = {"zero": "sympy", "verify": "math_verify", "plain": "pylatexenc.latex2text"}
 
 
 def main() -> None:
@@ -48,13 +57,11 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         sys.setrecursionlimit(_DEPTH)
-        import sympy  # noqa: F401  # not on the clock of the first question
-
         for line in sys.stdin:
             kind, first, second, seconds = json.loads(line)
-            if kind == "verify":
-                with suppress(ImportError):
-                    import math_verify  # noqa: F401
+            # Imports are not on the clock of the first question.
+            with suppress(ImportError):
+                import_module(_MODULES[kind])
             # The kernel ends the process, even in the middle of one huge multiplication.
             signal.setitimer(signal.ITIMER_PROF, seconds)
             answer = _answer(kind, first, second)
