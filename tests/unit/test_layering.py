@@ -71,7 +71,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "recipes": ("recipes", "recipes.*"),
     "engine": ("engine", "engine.*"),
     "trackers": ("trackers", "trackers.*"),
-    "experiment": ("experiment", "reward_results", "analysis", "saliency", "worst_groups"),
+    "experiment": ("experiment", "reward_results", "analysis", "saliency", "step_metrics", "worst_groups"),
     "upkeep": ("upkeep", "sweeping", "explain", "importing", "imported"),
     "report": ("report", "report.*"),
     "exporting": ("exporting",),
