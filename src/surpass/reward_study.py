@@ -32,6 +32,7 @@ from surpass.stages import (
     Steps,
     Synthetic,
 )
+from surpass.stages.solutions import WORLD
 from surpass.tasks import Task
 from surpass.train.recipe import Recipe
 
@@ -73,7 +74,8 @@ class RewardStudy:
         task: Where problems come from: a task of completions.
         generator: Who solves: a causal language model by name.
         model: What reward models begin as: a causal language model by name.
-        grader: As in `stages.Graded`. Steps have ratings with "world" alone; others need `rollouts`.
+        grader: As in `stages.Graded`. Steps are rated by "world" alone; with others, process reward models
+            learn from roll-outs.
         train_part: Part of the task whose solutions are labelled.
         test_part: Part whose solutions are chosen among.
         train_mix: How problems to learn from are drawn; one of the task's mixes.
@@ -84,7 +86,7 @@ class RewardStudy:
         test_samples: Samples of each of them: the largest n.
         per_problem: Labelled solutions of each problem, for outcome and process alike.
         outcome_per_problem: Of another outcome reward model, whose labels cost nothing; 0 for none.
-        rollouts: Roll-outs for each step, of a process reward model without people; 0 for none.
+        rollouts: Roll-outs for each step, of a process reward model that knows no ratings; 0 for none.
         synthetic: Whether models learn also from what the process reward model of the same seed says of
             solutions that it has not seen.
         budgets: Labelled solutions of each problem, uniformly and actively chosen; () for neither.
@@ -140,6 +142,11 @@ class RewardStudy:
             raise ConfigError(f"seeds={self.seeds} must be one or more, each once")
         if self.num_test < 2:
             raise ConfigError(f"num_test={self.num_test} problems have no interval; take 2 or more")
+        if not self.has_ratings and (not self.rollouts or self.classes != 2):
+            raise ConfigError(
+                f"grader={self.grader} rates no steps, so process reward models learn from roll-outs: say "
+                f"rollouts=8 and classes=2, got rollouts={self.rollouts} and classes={self.classes}"
+            )
         if getattr(self.task, "checked_by", None) is None:
             raise ConfigError(f"task {self.task.name} has no prompts to be completed; name one of generation")
 
@@ -183,8 +190,15 @@ class RewardStudy:
             )
         return learned
 
+    @property
+    def has_ratings(self) -> bool:
+        """Whether the grader rates steps."""
+        return self.grader == WORLD
+
     def _process(self, solutions: SolutionStage, seed: int) -> Fit:
-        """A process reward model that knows the ratings of these solutions."""
+        """A process reward model that knows the ratings of these solutions, or what roll-outs say."""
+        if not self.has_ratings:
+            return self._rolled_out(solutions, seed)
         steps = Steps(solutions=solutions, classes=self.classes)
         return Fit(model=self.model, examples=steps, labels="truth", recipe=self.recipe, seed=seed)
 
@@ -229,7 +243,7 @@ class RewardStudy:
             if self.outcome_per_problem:
                 more = self.uniform(self.outcome_per_problem, seed)
                 fits["outcome, more"] = (self._outcome(more, seed), more)
-            if self.rollouts:
+            if self.rollouts and self.has_ratings:
                 fits["process, roll-outs"] = (self._rolled_out(labelled, seed), labelled)
             if self.synthetic:
                 fits |= self._taught(process, seed)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,9 +18,13 @@ from surpass.report.rewards import efficiency_sentences, picture, print_rewards,
 from surpass.reward_results import gather, read_ratings
 from surpass.reward_study import RewardStudy
 from surpass.rewards_command import reasoning
-from surpass.stages import Fit
+from surpass.stages import Fit, RollOuts
 from surpass.store import Store
 from surpass.tasks import find_task
+from surpass.tasks.generation import GenerationTask
+from surpass.world.checker import truth_of
+from surpass.world.problems import problems
+from surpass.world.sampling import Sampled
 
 SMALL = (
     "num_train=13",
@@ -107,12 +112,21 @@ class TestStages:
         assert taught.solutions != study.arms[0].solutions
         assert taught.fit.labels.labels.source == study.arms[0].fit
 
+    def test_without_ratings_roll_outs_are_learned(self, study):
+        bare = replace(study, grader="exact", rollouts=4, classes=2)
+        assert {arm.name for arm in bare.arms} == {"process", "outcome", "outcome, more"}
+        for arm in (bare.arms[0], bare.selections[0].arm):
+            assert isinstance(arm.fit.labels, RollOuts)
+            assert arm.fit.examples.whole
+
     def test_what_makes_no_sense(self, study):
         for changes, complaint in (
             ({"per_problem": 7}, "7 solutions of each problem"),
             ({"num_test": 1}, "no interval"),
             ({"seeds": ()}, "seeds="),
             ({"rounds": 0}, "rounds=0"),
+            ({"grader": "exact"}, "grader=exact rates no steps"),
+            ({"grader": "exact", "rollouts": 4}, "classes=3"),
             ({"task": find_task("chess")}, "no prompts"),
         ):
             with pytest.raises(ConfigError, match=complaint):
@@ -275,3 +289,42 @@ class TestPicture:
 def test_it_prints_without_selection(found, capsys):
     print_rewards({name: value for name, value in found.items() if name != "selection"})
     assert "Choosing what is labelled" not in capsys.readouterr().out
+
+
+class TestOwnProblems:
+    def test_without_ratings_from_a_file(self, study, tmp_path, monkeypatch):
+        """Problems of a file, graded by their answers, and steps that only roll-outs say something of."""
+
+        def sample(*given: Any, **settings: Any) -> list[Sampled]:
+            said = sample_of_authors(*given, **settings)
+            return [one._replace(text=one.text.replace("# ", "#### ")) for one in said]
+
+        monkeypatch.setattr("surpass.world.drawing.sample", sample)
+        monkeypatch.setattr("surpass.rollouts.sample", sample)
+        stream = problems("pretrain", "arithmetic", seed=3)
+        rows = [next(stream) for _ in range(120)]
+        lines = [
+            json.dumps({"prompt": f"{row.text}\n", "completion": f"#### {truth_of(row.text).answer}"})
+            for row in rows
+        ]
+        (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+        own = replace(
+            study,
+            task=GenerationTask("mine", path=str(tmp_path / "mine.jsonl"), max_new_tokens=120),
+            test_mixes=("all",),
+            grader="exact",
+            classes=2,
+            rollouts=2,
+            num_train=6,
+            num_test=6,
+            train_samples=4,
+            budgets=(),
+            seeds=(0,),
+        )
+        store = Store(tmp_path / "store")
+        run(own.targets, store)
+        test = gather(own, store)["tests"]["all"]
+        assert 0.1 < test["pass_1"] < 0.9
+        assert test["curves"]["process"]["num_problems"] == 6
+        assert "by_kind" not in test
+        assert "by_difficulty" not in test

@@ -101,7 +101,7 @@ def _print_selection(console: Any, found: Found) -> None:
             values = point["accuracy"]
             table.add_row(
                 f"{point['solutions']:,.0f}, {rule}",
-                f"{point['steps']:,.0f}",
+                f"{point['steps']:,.0f}" if point["steps"] else "-",
                 percent(sum(values) / len(values)),
                 " ".join(map(percent, values)),
             )
