@@ -1,8 +1,8 @@
 """Questions to computer algebra that may never end, asked of another process with a limit.
 
 Answers of models hold towers of powers and hundreds of brackets, and sympy and pylatexenc work on them for
-hours, some of it inside single operations that no signal handler interrupts. The limit is one of processor time,
-so that a busy machine gives the same grades as an idle one.
+hours, some of it inside single operations that no signal handler interrupts. The limit is one of processor
+time, so that a busy machine gives the same grades as an idle one.
 """
 
 from __future__ import annotations
