@@ -49,7 +49,7 @@ class Fit(ModelStage):
     runs_in: ClassVar[str] = "surpass.train.run"
 
     model: str = execution_field()
-    examples: Examples | Hint
+    examples: ExampleStage
     labels: LabelStage | Literal["truth"]
     loss: str = "xent"
     recipe: Recipe

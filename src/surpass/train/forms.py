@@ -1,7 +1,7 @@
-"""The two forms of labels, and what training does with each: the one place that asks which it is.
+"""The forms of labels, and what training does with each: the one place that asks which it is.
 
-Labels are probabilities over candidates, or completions of prompts (see `labels`). Everything else that is
-done with a model is the same for both.
+Labels are probabilities over candidates, or completions of prompts (see `labels`). What is said of whole
+solutions is learned from each of their tokens. Everything else that is done with a model is the same for all.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import pyarrow as pa
 from torch import Tensor
 
 from surpass import labels as lb
+from surpass.models.outcome import STEPS
 from surpass.train.completions import encoded_completions, fit_completions, label_completions
 from surpass.train.loop import Labels, fit, label
+from surpass.train.outcome import fit_outcomes
 
 
 class Form(NamedTuple):
@@ -34,6 +36,8 @@ class Form(NamedTuple):
 
 def form_of(inputs: pa.Table) -> Form:
     """The form that the labels of these inputs have."""
+    if STEPS in inputs.column_names:
+        return _OUTCOMES
     return _COMPLETIONS if lb.num_candidates_of(inputs) is None else _CHOICES
 
 
@@ -48,4 +52,5 @@ def _label_choices(model: Any, examples: Any, inputs: pa.Table, **running: Any) 
 
 
 _CHOICES = Form(_encoded_choices, fit, _label_choices)
+_OUTCOMES = Form(_encoded_choices, fit_outcomes, _label_choices)
 _COMPLETIONS = Form(encoded_completions, fit_completions, label_completions)
