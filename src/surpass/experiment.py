@@ -159,6 +159,11 @@ def notes(study: Study, store: Store) -> list[str]:
         if labelled.get("truncated"):
             share = f"{labelled['truncated']:,} of {labelled['num_examples']:,} test examples"
             cut.setdefault(labels.teacher, f"{share} are longer than it reads, and were cut")
+    if getattr(study.task, "reads_steps", False):
+        lines.append(
+            "examples are steps, and intervals here take them as independent; those of `surpass analyse` are "
+            "over problems"
+        )
     return lines + [f"{model}: {what}" for model, what in cut.items()]
 
 

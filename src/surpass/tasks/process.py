@@ -111,9 +111,9 @@ class StepsTask(TableTask):
 
         Returns:
             `inputs` with `id` string (`<solution>#<step>`), `solution` string, `step` int32 from 0,
-            `problem` string, `before` list<string> of the steps before it, `text` string (the step),
-            `candidates` list<uint16>, and `source` string; `truth` with `id` and the class's place in
-            `class_names`, int16.
+            `num_steps` int32 (of the whole solution), `problem` string, `before` list<string> of the steps
+            before it, `text` string (the step), `candidates` list<uint16>, and `source` string; `truth` with
+            `id` and the class's place in `class_names`, int16.
 
         Raises:
             ConfigError: Part or mix is unknown, or there are fewer than `size` solutions.

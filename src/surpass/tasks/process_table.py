@@ -150,6 +150,7 @@ def step_tables(
         "id": pa.array([f"{name}#{step}" for name, (_, step) in zip(names, steps, strict=True)], pa.string()),
         "solution": pa.array(names, pa.string()),
         "step": pa.array([step for _, step in steps], pa.int32()),
+        "num_steps": pa.array([len(solution.steps) for solution in solutions], pa.int32()),
         "problem": pa.array([solution.problem for solution in solutions], pa.string()),
         "before": pa.array([solution.steps[:step] for solution, step in steps], pa.list_(pa.string())),
         "text": pa.array([solution.steps[step] for solution, step in steps], pa.string()),
