@@ -73,7 +73,8 @@ def rate(problem: str, steps: Sequence[str]) -> tuple[Rating, ...]:
         DataError: The problem is none of the world.
     """
     truth = truth_of(problem)
-    nearest, ratings = truth.size, []
+    nearest = truth.size
+    ratings: list[Rating] = []
     for place, step in enumerate(steps):
         found = None if nearest == 0 else size_of_step(truth, step)
         if found is None:
@@ -156,7 +157,7 @@ def _forms(line: tuple[Equation, ...]) -> list[Linear]:
     """Each equation as a form that is zero."""
     if any(len(equation) != 2 for equation in line):
         raise Malformed("a line of equations has an expression in it")
-    return [linear(left).plus(linear(right), -1) for left, right in line]  # type: ignore[misc]
+    return [linear(left).plus(linear(right), -1) for left, right in line]
 
 
 def _holds(form: Linear, x: Fraction, y: Fraction) -> bool:

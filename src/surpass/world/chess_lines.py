@@ -71,7 +71,8 @@ def solution_steps(puzzle: Puzzle) -> tuple[str, ...]:
 
 def rate_line(puzzle: Puzzle, steps: Sequence[str]) -> tuple[Rating, ...]:
     """The rating of each step; None behind the first wrong one."""
-    board, ratings = chess.Board(puzzle.fen), []
+    board = chess.Board(puzzle.fen)
+    ratings: list[Rating] = []
     for place, step in enumerate(steps):
         if board.is_checkmate() or not _is_right(board, puzzle, place, step):
             return (*ratings, WRONG, *[None] * (len(steps) - place - 1))

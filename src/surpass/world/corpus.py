@@ -19,7 +19,7 @@ from surpass.world.problems import draw, part_of
 from surpass.world.tokenizer import VOCABULARY
 from surpass.world.writers import CAREFUL, draw_author
 
-FAMILIES = (("arithmetic", 6), ("algebra", 3), ("systems", 1))
+FAMILIES = {"arithmetic": 6, "algebra": 3, "systems": 1}
 """Families, and how often each comes up."""
 
 WEIGHTS = {"arithmetic": (3, 3, 3, 2, 2, 2), "algebra": (2, 2, 1, 1), "systems": (1, 1)}
@@ -38,13 +38,12 @@ for _mark, _token in VOCABULARY.items():
 def texts(seed: int) -> Iterator[str]:
     """Texts for ever, without the blank line between them."""
     rng = random.Random(f"world corpus/{seed}")
-    names, shares = zip(*FAMILIES, strict=True)
     while True:
         form = rng.random()
         if form < RESULT_ALONE + ONE_LINE:
             family, level = "arithmetic", rng.choice((1, 1, 2, _LONGEST_ALONE))
         else:
-            family = rng.choices(names, shares)[0]
+            family = rng.choices(list(FAMILIES), list(FAMILIES.values()))[0]
             weights = WEIGHTS[family]
             level = rng.choices(range(1, len(weights) + 1), weights)[0]
         problem = draw(family, level, rng)

@@ -181,6 +181,8 @@ def _text(model: Generator, prompt: Rows, said: Rows) -> str:
 class _Stream:
     """Rows that are read token by token: what the model says next of each."""
 
+    logits_NV: Tensor
+
     def __init__(self, model: Generator, prompts: Sequence[Rows]) -> None:
         self.model, self.cache = model, _roomy_cache(model)
         keys = [prompt.tobytes() for prompt in prompts]
@@ -232,6 +234,8 @@ def _roomy(plain: Any) -> Any:
     """A layer of a cache whose keys and values lie in buffers that are larger than they."""
 
     class Roomy(plain):  # type: ignore[misc]
+        keys: Any
+        values: Any
         buffers: tuple[Tensor, Tensor] | None = None
 
         def update(self, key_states: Tensor, value_states: Tensor, *more: Any, **named: Any) -> Any:
