@@ -29,7 +29,7 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 _encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 # What this process has read already: (path, size, time of change) to sha256.
-known_digests: dict[tuple[str, int, int], str] = {}
+known_digests: dict[tuple[str, int, int, int, int], str] = {}
 
 
 @dataclass(frozen=True)
@@ -271,8 +271,9 @@ def _digest(path: str, status: os.stat_result) -> str:
     return known_digests[key]
 
 
-def _key(path: str, status: os.stat_result) -> tuple[str, int, int]:
-    return path, status.st_size, status.st_mtime_ns
+def _key(path: str, status: os.stat_result) -> tuple[str, int, int, int, int]:
+    # Whoever changes a file can give it back its time, but not the time of that.
+    return path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _quick_digest(manifest: dict[str, Any]) -> str:

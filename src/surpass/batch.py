@@ -9,7 +9,6 @@ not match its digests, so it is never served and is computed again, like anythin
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from surpass.disk import disk_errors
-from surpass.layout import make_temporary
+from surpass.layout import make_temporary, remove_temporary
 
 DEAR_SECONDS = 1.0
 """From so much computing on, a power cut may not take it away."""
@@ -59,7 +58,7 @@ class Batch:
             self._open -= 1
             desk, self._desk = (self._desk, None) if not self._open else (None, self._desk)
         if desk is not None and desk[0] == os.getpid():  # a forked child has one of its own
-            shutil.rmtree(desk[1], ignore_errors=True)
+            remove_temporary(desk[1])
         self.settle()
 
     def draft_folder(self, name: str) -> Path:

@@ -26,6 +26,7 @@ SERVICE = ("tmp", "work", "leases", "damaged")
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 _ID = re.compile(r"[0-9a-f]{64}")
 _DAY_SECONDS = 86400.0
+_OWNER = "owner.json"
 _log = logging.getLogger("surpass.store")
 
 
@@ -123,7 +124,7 @@ def make_temporary(root: Path, name: str) -> Path:
     folder.parent.mkdir(exist_ok=True)
     try:
         folder.mkdir()
-        (folder / "owner.json").write_text(json.dumps(asdict(Owner.here())))
+        (folder / _OWNER).write_text(json.dumps(asdict(Owner.here())))
         (folder / "files").mkdir()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -131,11 +132,20 @@ def make_temporary(root: Path, name: str) -> Path:
     return folder
 
 
+def remove_temporary(folder: Path) -> None:
+    """Remove such a folder as far as possible, and last what tells whose it is: this may be interrupted."""
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.name != _OWNER:
+                shutil.rmtree(entry, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def left_over(root: Path) -> Iterator[Path]:
     """Find temporary folders of processes that ended here, and of any others after a day."""
     for folder in sorted_entries(root / "tmp"):
         try:
-            owner = Owner.of(json.loads((folder / "owner.json").read_bytes()))
+            owner = Owner.of(json.loads((folder / _OWNER).read_bytes()))
         except (OSError, ValueError, TypeError):
             owner = None
         if owner is not None and owner.is_local():

@@ -35,6 +35,7 @@ from surpass.layout import (
     left_over,
     make_temporary,
     open_root,
+    remove_temporary,
     set_aside,
     sorted_entries,
     strange,
@@ -152,7 +153,7 @@ class Store:
                 raise store_error(error, temporary) from error
             raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_temporary(temporary)
 
     def work(self, id: str) -> Path:
         """Return the scratch folder of a stage, with what an interrupted run left in it."""
@@ -181,7 +182,7 @@ class Store:
             temporary = make_temporary(self.root, f"work-{id[:16]}")
             with suppress(FileNotFoundError):
                 os.rename(folder, temporary / "work")
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_temporary(temporary)
 
     def claim(self, id: str, uses: Iterable[str]) -> Claim | None:
         """Take the right to compute a stage, or to remove it; None when another process is at it.

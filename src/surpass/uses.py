@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from surpass.disk import disk_errors
+from surpass.errors import StoreError
 from surpass.lease import Lease, acquire
 from surpass.owner import Owner
 
@@ -61,6 +62,13 @@ class Claim:
             StoreError: That cannot be read.
         """
         return self._lease.held()
+
+    def is_lost(self) -> bool:
+        """Whether another process has surely taken over."""
+        try:
+            return not self.held()
+        except StoreError:
+            return False
 
     def release(self) -> None:
         """Give it up.

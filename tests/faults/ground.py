@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,8 @@ _RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "5" * 64,
+    "RAY_health_check_period_ms": "60000",
+    "RAY_health_check_timeout_ms": "300000",
 }
 
 
@@ -75,13 +77,20 @@ class Ground:
             os.environ |= s3_environment()
             self.wire = Wire(s3_environment()["AWS_ENDPOINT_URL"])
             self._closing.callback(self.wire.close)
-        if "ray" in self.engines:
-            self._closing.callback(self._start_ray())
         self.disk = self._disk()
         self.whole: dict[tuple[str, str, str], float] = {}
         self.right: dict[str, tuple[dict[str, Any], Any]] = {}
 
-    def _start_ray(self) -> Callable[[], None]:
+    def has_ray(self) -> bool:
+        """Whether Ray's own processes live; on a machine that stood still, they give each other up."""
+        with suppress(psutil.Error):
+            return bool(self.raylet) and psutil.Process(self.raylet).status() != psutil.STATUS_ZOMBIE
+        return False
+
+    def start_ray(self) -> None:
+        """Start a cluster of one machine, unless there is one."""
+        if self.has_ray():
+            return
         folder = tempfile.mkdtemp(prefix="ray-")
         self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
         os.environ |= _RAY | {"RAY_TMPDIR": folder}
@@ -91,7 +100,7 @@ class Ground:
         self.address = cluster.address
         self.raylet = cluster.head_node.all_processes["raylet"][0].process.pid
         self.raylet_environment = _RAY | {"RAY_TMPDIR": folder}
-        return cluster.shutdown
+        self._closing.callback(cluster.shutdown)
 
     def _disk(self) -> Path | None:
         place = self.folder / "disk"
@@ -107,24 +116,23 @@ class Ground:
         """End all."""
         self._closing.close()
 
-    def undisturbed(self) -> None:
-        """Run everything once, and hold the engines and stores against each other."""
-        self.farm.begin(["--version"], cwd=self.folder, env={}).wait()  # from here on it is warm
-        for work in self.works:
-            for engine in ["inline", *(e for e in self.engines if e != "inline")]:
-                for store in self.stores:
-                    if work == "chess" and store == "s3":
-                        continue
-                    scene = Scene(
-                        self, f"whole-{work}-{engine}-{store}", random.Random(0), work, engine, store
-                    )
-                    began = time.monotonic()
-                    child = scene.start()
-                    scene.well(scene.ended(child))
-                    self.whole[work, engine, store] = time.monotonic() - began
-                    self.right.setdefault(work, scene.left())
-                    need(scene.left() == self.right[work], f"{work}: {engine} in {store} gives other digits")
-                    scene.close()
+    def prepare(self, work: str, engine: str, store: str) -> None:
+        """Run something undisturbed, unless it was, and hold it against what inline has given before."""
+        if engine == "ray":
+            self.start_ray()
+        if (work, engine, store) in self.whole:
+            return
+        if not self.whole:
+            self.farm.begin(["--version"], cwd=self.folder, env={}).wait()  # from here on it is warm
+        if engine != "inline":
+            self.prepare(work, "inline", store)
+        scene = Scene(self, f"whole-{work}-{engine}-{store}", random.Random(0), work, engine, store)
+        began = time.monotonic()
+        scene.well(scene.ended(scene.start()))
+        self.whole[work, engine, store] = time.monotonic() - began
+        left = scene.left()
+        need(left == self.right.setdefault(work, left), f"{work}: {engine} in {store} gives other digits")
+        scene.close()
 
 
 @dataclass
@@ -135,6 +143,8 @@ class Scene:
         work: `graph` or `chess`.
         store: `folder` or `s3`.
         kills: How many processes lost what they were at.
+        hits: How often something was done; a run that ended before was spared.
+        seen: The manifests that were there at the moment of the fault; in a folder.
         said: What was done, for people.
         machine: Which cache processes use that are started.
         on_disk: Whether the store is on the small disk.
@@ -148,6 +158,8 @@ class Scene:
     engine: str
     store: str
     kills: int = 0
+    hits: int = 0
+    seen: dict[str, bytes] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     machine: str = "a"
     on_disk: bool = False
@@ -186,13 +198,13 @@ class Scene:
         """
         engine = engine or self.engine
         env = {"SURPASS_CACHE": str(self.folder / f"cache-{self.machine}")} | env
+        if self.store == "s3":
+            env |= s3_environment()
         if wire and self.ground.wire is not None:
             env |= {"AWS_ENDPOINT_URL": self.ground.wire.url}
-        elif self.store == "s3":
-            env |= s3_environment()
         if engine == "ray":
             env |= self.ground.raylet_environment
-        env |= shimmed(shim or {})
+        env |= shimmed({"marks": str(self.marks)} | (shim or {}))
         told: dict[str, Any] = {"threads": 1} if engine == "inline" else {"workers": 2, "threads": 2}
         if engine == "ray":
             told["address"] = self.ground.address
@@ -257,9 +269,17 @@ class Scene:
         ]
 
     def moment(self, child: Child) -> bool:
-        """Wait for a random moment of a run; False if it ended before."""
-        whole = self.ground.whole[self.work, self.engine, "folder" if self.work == "chess" else self.store]
-        if self.chance.random() < 0.4 or (self.work == "chess" and self.store == "s3"):
+        """Wait for a random moment of a run, and look what is there; False if it ended before."""
+        if not self._awaited(child):
+            return False
+        if self.store == "folder":
+            found = Path(self.place).glob("*/*/manifest.json")
+            self.seen = {str(path): path.read_bytes() for path in found if "tmp" not in path.parts}
+        return True
+
+    def _awaited(self, child: Child) -> bool:
+        whole = self.ground.whole[self.work, self.engine, self.store]
+        if self.chance.random() < 0.4:
             seconds = self.chance.uniform(0.0, whole)
             self.said.append(f"after {seconds:.2f} s of {whole:.1f}")
             return child.outlives(seconds)
@@ -273,6 +293,11 @@ class Scene:
                 return True
             time.sleep(0.004)
         return child.outlives(self.chance.uniform(0.0, 0.02))
+
+    @property
+    def marks(self) -> Path:
+        """Where processes leave a mark when what shall go wrong inside of them does."""
+        return self.folder / "marks"
 
     def opened(self) -> Store:
         """The store, as somebody else sees it."""

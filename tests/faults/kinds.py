@@ -56,7 +56,9 @@ def _kill(scene: Scene, *pids: int) -> int:
 
 def _killed(scene: Scene, child: Child, *pids: int) -> Ended:
     _kill(scene, child.pid, *pids)
-    return scene.well(scene.ended(child), KILLED, 0)
+    ended = scene.well(scene.ended(child), KILLED, 0)
+    scene.hits += ended.code == KILLED
+    return ended
 
 
 def kill_driver(scene: Scene) -> None:
@@ -72,7 +74,7 @@ def kill_worker(scene: Scene) -> None:
     """SIGKILL for one worker: the run itself must go on, and succeed."""
     child = scene.start()
     if scene.moment(child) and (workers := scene.workers(child)):
-        _kill(scene, scene.chance.choice(workers))
+        scene.hits += _kill(scene, scene.chance.choice(workers))
     scene.well(scene.ended(child))
 
 
@@ -91,7 +93,7 @@ def stop(scene: Scene) -> None:
     if scene.moment(child) and _is_listening(scene, child):
         with suppress(ProcessLookupError):
             child.signal(number)
-    scene.well(scene.ended(child), 0, 128 + number)
+    scene.hits += scene.well(scene.ended(child), 0, 128 + number).code != 0
 
 
 def stop_at_once(scene: Scene) -> None:
@@ -103,7 +105,7 @@ def stop_at_once(scene: Scene) -> None:
             child.outlives(scene.chance.choice((0.0, 0.01, 0.1)))
             child.signal(number)
     scene.kills += 2
-    scene.well(scene.ended(child), 0, 128 + number, -number)
+    scene.hits += scene.well(scene.ended(child), 0, 128 + number, -number).code != 0
 
 
 def _is_listening(scene: Scene, child: Child) -> bool:
@@ -119,6 +121,7 @@ def pause(scene: Scene) -> None:
         for pid in family:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
+        scene.hits += 1
         time.sleep(scene.chance.uniform(0.1, 1.0))
         for pid in reversed(family):
             with suppress(ProcessLookupError):
@@ -135,6 +138,7 @@ def asleep(scene: Scene) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
         scene.kills += len(family)
+        scene.hits += 1
         scene.machine = "b"
         other = scene.start(engine="inline", shim=_FAR)
         try:
@@ -167,6 +171,7 @@ def disk_full(scene: Scene) -> None:
         if scene.chance.random() < 0.3:  # there is room again before it has ended
             child.outlives(scene.chance.uniform(0.0, 0.3))
             ballast.unlink()
+        scene.hits += 1
     scene.kills += 3
     scene.well(scene.ended(child), 0, 2)
     ballast.unlink(missing_ok=True)
@@ -178,7 +183,8 @@ def writes_refused(scene: Scene) -> None:
     scene.said.append(f"{count} from write {first} on")
     child = scene.start(shim={"full": [f"{scene.folder}/store", first, count]})
     scene.kills += 3
-    scene.well(scene.ended(child), 0, 2)
+    scene.well(scene.ended(child), *((0, 2) if scene.marks.exists() else (0,)))
+    scene.hits += scene.marks.exists()
 
 
 def _interrupted(scene: Scene) -> None:
@@ -188,6 +194,7 @@ def _interrupted(scene: Scene) -> None:
         _killed(scene, child, *scene.workers(child))
     else:
         scene.well(scene.ended(child))
+    scene.hits = 0  # the fault is still to come
 
 
 _HARMS: dict[str, Callable[[Scene, bytes], bytes | None]] = {
@@ -211,6 +218,7 @@ def _harm(scene: Scene, how: str, which: Callable[[str], bool]) -> None:
         keys = [key for key in keys if which(key)]
     chosen = scene.chance.sample(keys, min(len(keys), scene.chance.choice((1, 1, 2, 5))))
     scene.said.append(f"{how}: {', '.join(key[-60:] for key in chosen)}")
+    scene.hits += len(chosen)
     if isinstance(store, UrlStore):
         change(store.objects, chosen, lambda content: harm(scene, content))
         return
@@ -263,6 +271,7 @@ def damaged_checkpoint(scene: Scene) -> None:
         _killed(scene, child, *scene.workers(child))
     else:
         scene.well(scene.ended(child))
+    scene.hits = 0
     _harm(scene, scene.chance.choice(sorted(_HARMS)), lambda key: key.startswith("work/"))
 
 
@@ -273,7 +282,7 @@ def damaged_lease(scene: Scene) -> None:
         _killed(scene, child, *scene.workers(child))
     else:
         scene.well(scene.ended(child))
-    scene.unreadable = True
+    scene.unreadable, scene.hits = True, 0
     for _ in range(3):
         _harm(scene, scene.chance.choice(sorted(_HARMS)), lambda key: key.startswith(("leases/", "tmp/")))
     scene.phase += 1
@@ -290,6 +299,7 @@ def clock_jumps(scene: Scene) -> None:
         _killed(scene, child, *scene.workers(child))
     else:
         scene.well(scene.ended(child))
+    scene.hits = int(scene.marks.exists())
 
 
 def file_times(scene: Scene) -> None:
@@ -299,6 +309,7 @@ def file_times(scene: Scene) -> None:
         moved = time.time() + scene.chance.uniform(-400, 400) * DAY
         with suppress(FileNotFoundError):
             os.utime(path, (moved, moved))
+            scene.hits += 1
 
 
 def two_drivers(scene: Scene) -> None:
@@ -313,7 +324,7 @@ def two_clocks(scene: Scene) -> None:
 
 def _two(scene: Scene, shim: dict[str, Any]) -> None:
     first = scene.start()
-    first.outlives(scene.chance.uniform(0.0, 0.5))
+    scene.hits += first.outlives(scene.chance.uniform(0.0, 0.5))
     scene.machine = "b" if scene.store == "s3" else "a"
     second = scene.start(engine=scene.chance.choice(scene.ground.engines), shim=shim)
     ends = [scene.ended(first), scene.ended(second)]
@@ -340,16 +351,19 @@ def two_drivers_one_killed(scene: Scene) -> None:
 def _on_the_wire(how: str) -> Callable[[Scene], None]:
     def spoiled(scene: Scene) -> None:
         assert scene.ground.wire is not None
-        first, count = scene.chance.randrange(0, 120), scene.chance.choice((1, 1, 1, 3, 8, 10**6))
+        first, count = scene.chance.randrange(0, 60), scene.chance.choice((1, 1, 1, 3, 8, 10**6))
         if how in wire.READS:
-            first = scene.chance.randrange(0, 40)
+            first = scene.chance.randrange(0, 30)
         scene.ground.wire.spoil(how, first, count)
         child = scene.start(wire=True, AWS_MAX_ATTEMPTS=scene.chance.choice(("1", "2")))
         try:
             scene.kills += 3
-            scene.well(scene.ended(child), 0, 1, 2)
+            ended = scene.well(scene.ended(child), 0, 1, 2)
         finally:
-            scene.said.append(f"{scene.ground.wire.heal()} from {first} on")
+            wrong = scene.ground.wire.heal()
+            scene.hits += wrong
+            scene.said.append(f"{wrong} from {first} on")
+        need(wrong or not ended.code, f"it ended with {ended.code}: {ended.err}")
         if scene.chance.random() < 0.5:
             scene.machine = "b"
 

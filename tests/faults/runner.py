@@ -56,6 +56,8 @@ def live(arguments: list[str], cwd: str, output: str, env: dict[str, str]) -> No
     ):
         os.dup2(os.open(path, mode), descriptor)
     code = 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
     faulthandler.register(signal.SIGUSR2, all_threads=True)  # asked where it hangs
     try:
         from faults.shims import install

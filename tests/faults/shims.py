@@ -20,7 +20,8 @@ def environment(shim: dict[str, Any]) -> dict[str, str]:
 
     Args:
         shim: `clock`: [after how many seconds, by how much it jumps]; `full`: [a folder, after how many
-            writes there, how many fail]; `host`: the machine's name; `stale` and `beat`: seconds of leases.
+            writes there, how many fail]; `marks`: a file that is made when one of these happens; `host`: the
+            machine's name; `stale` and `beat`: seconds of leases.
     """
     before = os.environ.get("PYTHONPATH")
     path = [str(TESTS), str(TESTS / "faults" / "shim"), *([before] if before else [])]
@@ -31,9 +32,9 @@ def install() -> None:
     """Do as the variable says."""
     shim = json.loads(os.environ.get(VARIABLE) or "{}")
     if "clock" in shim:
-        _jump(*shim["clock"])
+        _jump(*shim["clock"], shim["marks"])
     if "full" in shim:
-        _fill(*shim["full"])
+        _fill(*shim["full"], shim["marks"])
     if "host" in shim:
         real = os.uname()
         changed = os.uname_result((real.sysname, shim["host"], real.release, real.version, real.machine))
@@ -47,17 +48,28 @@ def install() -> None:
         far |= {"stale_seconds": shim["stale"], "beat_seconds": shim["beat"]}
 
 
-def _jump(after: float, seconds: float) -> None:
+def _mark(marks: str) -> None:
+    os.close(os.open(marks, os.O_WRONLY | os.O_CREAT))
+
+
+def _jump(after: float, seconds: float, marks: str) -> None:
     began, read, read_ns = time.monotonic(), time.time, time.time_ns
+    told = False
 
     def moved() -> float:
-        return seconds if time.monotonic() - began >= after else 0.0
+        nonlocal told
+        if time.monotonic() - began < after:
+            return 0.0
+        if not told:
+            told = True
+            _mark(marks)
+        return seconds
 
     time.time = lambda: read() + moved()
     time.time_ns = lambda: read_ns() + int(moved() * 1e9)
 
 
-def _fill(folder: str, after: int, count: int) -> None:
+def _fill(folder: str, after: int, count: int, marks: str) -> None:
     writing = os.O_WRONLY | os.O_RDWR
     seen = 0
 
@@ -69,6 +81,7 @@ def _fill(folder: str, after: int, count: int) -> None:
         if path.startswith(folder):
             seen += 1
             if after < seen <= after + count:
+                _mark(marks)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     sys.addaudithook(hook)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -114,6 +114,7 @@ class Process(Worker):
 
     def end(self) -> None:
         """Let it end, by force if it does not; `close` comes before, for all."""
+        self.close()
         try:
             self.process.wait(_PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -238,8 +239,9 @@ class Pool:
                 worker.send(Halt())
 
     def close(self) -> None:
-        """End all of them, now."""
-        for worker in self.processes:
-            worker.close()
-        for worker in self.processes:
-            worker.end()
+        """End all of them, now; also when a second Ctrl-C comes meanwhile."""
+        with ExitStack() as ends:
+            for worker in self.processes:
+                ends.callback(worker.end)
+            for worker in self.processes:
+                worker.close()

@@ -21,6 +21,7 @@ from surpass.lineage import reads
 from surpass.stages import Context, Stage
 from surpass.store import Draft, Store
 from surpass.train.mesh import Mesh
+from surpass.uses import Claim
 
 WAIT_SECONDS = 0.25
 """How soon to look again at stages that other processes are at."""
@@ -106,7 +107,7 @@ class Work:
         if self.settings.stop():
             raise Stopped(STOPPED)
         got = Attempt([], [], [], [])
-        mine = []
+        mine, claims = [], dict[str, Claim]()
         with ExitStack() as leases:
             for stage in group:
                 needs = self.graph.needs(stage)
@@ -114,7 +115,7 @@ class Work:
                 if claim is None:
                     got.busy.append(stage)
                     continue
-                leases.enter_context(claim)
+                claims[stage.id] = leases.enter_context(claim)
                 if self.store.find(stage.kind, stage.id, label=stage.label) is not None:
                     self.shown.started(stage)
                     self.shown.finished(stage, 0.0)
@@ -124,6 +125,10 @@ class Work:
                 else:
                     mine.append(stage)
             self._compute(mine, got)
+            # What goes wrong after others have taken over is no failure: this process was away for long.
+            lost = [each for each in got.failed if claims[each[0].id].is_lost()]
+            got.busy.extend(stage for stage, _ in lost)
+            got.failed[:] = [each for each in got.failed if each not in lost]
         for stage, error in got.failed:
             keep_traceback(self.store, stage, error)
         return got
