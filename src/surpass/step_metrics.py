@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,21 +22,33 @@ from surpass.errors import DataError
 from surpass.experiment import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
-from surpass.reasoning.first_error import THRESHOLD, predicted_first_errors
+from surpass.reasoning.first_error import THRESHOLD, best_threshold, predicted_first_errors
 from surpass.reasoning.reductions import correctness
 from surpass.reasoning.solutions import NO_ERROR
-from surpass.stages import Score
+from surpass.stages import Label, Score
 from surpass.stats import PgrEstimate
 from surpass.stats.values import harmonic_values, share_values, value_pgr
 from surpass.store import Store
 from surpass.study import RowStages, Study
 
 ACCURACY, BALANCED, FIRST_ERROR = "step accuracy", "balanced step accuracy", "first-error F1"
+TUNED = f"{FIRST_ERROR}, threshold of validation"
 ROLES = ("weak", "student", "ceiling")
 _WRONG = 0
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+class StepValues(NamedTuple):
+    """One metric of one method on one pair, as values of problems, (S, P), of each of `ROLES`."""
+
+    weak_model: str
+    strong_model: str
+    method: str
+    oracle: bool
+    metric: str
+    values: Mapping[str, Floats]
 
 
 class StepScores(NamedTuple):
@@ -171,29 +183,73 @@ def _first_errors(truth_K: Ints, step_K: Ints, num_K: Ints, begins_K: npt.NDArra
     return np.where(first_S == none, NO_ERROR, first_S)
 
 
-def by_step(study: Study, store: Store) -> list[StepScores]:
+def step_values(study: Study, store: Store, *, tuned: bool = False) -> list[StepValues]:
     """Of each pair, method and metric; none where the task is not about steps.
 
+    Args:
+        study: A finished one.
+        store: Where its artifacts are.
+        tuned: Whether a step counts as wrong below the threshold that gives the judge, each by itself, the
+            best F1 on validation examples, in place of 0.5. What `validation_labels` names has to be there,
+            and of the metrics only F1 is given: the others know no threshold.
+
     Raises:
-        StoreError: The study is not finished.
+        StoreError: The study is not finished, or labels of validation examples are not there.
+        DataError: With `tuned`, validation examples have no F1.
     """
     if not getattr(study.task, "reads_steps", False):
         return []
     steps = JudgedSteps.read(found(study.test_examples, store))
+    on_validation = validation_labels(study) if tuned else {}
     known: dict[str, Mapping[str, Floats]] = {}
 
     def values(score: Score) -> Mapping[str, Floats]:
         if score.id not in known:
-            known[score.id] = steps.values(found(score.labels, store))
+            labels = found(score.labels, store)
+            if tuned:
+                threshold = _best_threshold(on_validation[score.id], store)
+                every = steps.values(labels, threshold=threshold)
+                known[score.id] = {TUNED: every[FIRST_ERROR]} if FIRST_ERROR in every else {}
+            else:
+                known[score.id] = steps.values(labels)
         return known[score.id]
 
     entries = []
     for (pair, method), rows in grouped(study.rows(), lambda row: (row.pair, row.method)).items():
         for metric in values(rows[0].student_score):
-            estimate = value_pgr(*(_of_role(rows, role, metric, values) for role in ROLES))
+            of_roles = {role: _of_role(rows, role, metric, values) for role in ROLES}
             names = (resolve(model).short_name for model in pair)
-            entries.append(StepScores(*names, method, rows[0].oracle, metric, estimate))
+            entries.append(StepValues(*names, method, rows[0].oracle, metric, of_roles))
     return entries
+
+
+def by_step(study: Study, store: Store, *, tuned: bool = False) -> list[StepScores]:
+    """PGR and its interval of what `step_values` gives; arguments and errors as there."""
+    return [
+        StepScores(*entry[:-1], estimate=value_pgr(*(entry.values[role] for role in ROLES)))
+        for entry in step_values(study, store, tuned=tuned)
+    ]
+
+
+def validation_labels(study: Study) -> dict[str, Label]:
+    """The labels of validation examples by each judge of a study, by the id of its score.
+
+    They are no part of the study: run them with `experiment.run_stage` before `by_step(..., tuned=True)`.
+    """
+    validation = study.setting(study.pairs[0], study.seeds[0]).validation
+    scores = {
+        score.id: score
+        for row in study.rows()
+        for score in (row.weak_score, row.student_score, row.ceiling_score)
+    }
+    return {name: cast(Label, score.labels.on(validation)) for name, score in scores.items()}
+
+
+def _best_threshold(labels: Label, store: Store) -> float:
+    steps = JudgedSteps.read(found(labels.examples, store))
+    if steps.first_error_S is None:
+        raise DataError("validation examples lack steps, so that first errors are not known; use mix all")
+    return best_threshold(steps.probs_K(found(labels, store))[1], steps.lengths_S, steps.first_error_S)
 
 
 def _of_role(

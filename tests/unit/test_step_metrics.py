@@ -9,10 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from reference.language import save_tiny
-from surpass.experiment import found, gather, run
+from surpass.experiment import found, gather, run, run_stage
 from surpass.reasoning.first_error import first_error_scores
 from surpass.report.analysis import analysis, print_analysis
-from surpass.step_metrics import ACCURACY, BALANCED, FIRST_ERROR, JudgedSteps, by_step, guessing_f1
+from surpass.step_metrics import (
+    ACCURACY,
+    BALANCED,
+    FIRST_ERROR,
+    TUNED,
+    JudgedSteps,
+    _best_threshold,
+    by_step,
+    guessing_f1,
+    validation_labels,
+)
 from surpass.store import Store
 from surpass.study import Study
 from surpass.tasks import find_task
@@ -155,6 +165,24 @@ def test_the_analysis_shows_them(finished, capsys):
     json.dumps(document["steps"], allow_nan=False)
     print_analysis(results, study, store)
     assert "first-error F1" in capsys.readouterr().out
+
+
+def test_thresholds_of_validation_are_those_that_give_the_best_f1_there(finished):
+    study, store, _ = finished
+    study = study.replace(methods=("naive",), pairs=study.pairs)
+    for labels in validation_labels(study).values():
+        run_stage(labels, store)
+    (entry,) = by_step(study, store, tuned=True)
+    assert entry.metric == TUNED
+    ceiling = study.rows()[0].ceiling_score
+    labels = validation_labels(study)[ceiling.id]
+    steps = JudgedSteps.read(found(labels.examples, store))
+    f1s = {
+        threshold: steps.values(found(labels, store), threshold=threshold)[FIRST_ERROR].mean()
+        for threshold in np.linspace(0.05, 0.95, 91)
+    }
+    best = _best_threshold(labels, store)
+    assert steps.values(found(labels, store), threshold=best)[FIRST_ERROR].mean() >= max(f1s.values()) - 1e-9
 
 
 def test_balanced_steps_have_no_first_errors(finished):

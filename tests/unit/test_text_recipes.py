@@ -52,6 +52,7 @@ class TestTold:
             "text-pythia",
             "text-qwen",
             "vision-small",
+            "processbench-small",
         }
         assert settings_of("text-small") == ("task", "pairs")
         assert settings_of("chess") == settings_of("nothing") == ()

@@ -29,6 +29,7 @@ def processbench_small(*, task: Task, pairs: tuple[Pair, ...] = (SMALL,)) -> Stu
         methods=("naive", "confidence"),
         num_train=800,
         num_test=300,
+        num_validation=100,
         train_mix="balanced",
         recipe=Recipe(epochs=20, batch_size=32, learning_rate=2e-3, schedule="linear", warmup_frac=0.1),
         adapter="frozen",

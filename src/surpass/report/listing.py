@@ -14,6 +14,7 @@ from rich.text import Text
 
 from surpass.artifact import Artifact
 from surpass.data.catalog import DATA_SETS
+from surpass.data.solutions_catalog import FORMS
 from surpass.durations import duration
 from surpass.engine.graph import outstanding
 from surpass.engine.progress import Estimate
@@ -28,6 +29,7 @@ from surpass.stages import Stage
 from surpass.store import Store
 from surpass.study import Study, targets
 from surpass.tasks import TASKS
+from surpass.tasks.process import PUBLISHED
 from surpass.url_store import UrlStore
 from surpass.usage import held as held_by
 
@@ -115,7 +117,8 @@ def inventory(folder: str | Path) -> dict[str, Any]:
         "studies": _first_lines(RECIPES),
         "methods": {name: describe_method(name) for name in method_names()},
         "tasks": _first_lines({name: make() for name, make in TASKS.items()}),
-        "data_sets": {name: f"{entry.title} ({entry.kind})" for name, entry in DATA_SETS.items()},
+        "data_sets": {name: f"{entry.title} ({entry.kind})" for name, entry in DATA_SETS.items()}
+        | {name: f"{FORMS[name].title} (steps)" for name in PUBLISHED},
         "models": models,
         "packaged_models": {
             f"package:{name}": f"{entry.what}, {entry.megabytes:.0f} MB to fetch"

@@ -1,0 +1,140 @@
+"""Write docs/results/process.md from a finished run of `processbench-small`.
+
+    python scripts/write_process_results.py STORE "processbench(source=FOLDER)"
+
+What the page needs beside the study is computed into the same store, from states that are there: heads
+that are trained by one step of next to nothing, and labels of validation examples.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+from surpass.experiment import found, notes, run, run_stage
+from surpass.models.sources import resolve
+from surpass.recipes import find_recipe
+from surpass.stats import PgrEstimate
+from surpass.stats.gap import Difference
+from surpass.stats.values import value_difference
+from surpass.step_metrics import (
+    JudgedSteps,
+    StepScores,
+    StepValues,
+    by_step,
+    guessing_f1,
+    step_values,
+    validation_labels,
+)
+from surpass.store import Store
+from surpass.study import Study
+from surpass.tasks import find_task
+from surpass.train.recipe import Recipe
+
+PAGE = Path(__file__).parents[1] / "docs" / "results" / "process.md"
+UNTRAINED = Recipe(epochs=1, batch_size=1 << 20, learning_rate=1e-12)
+SAYS = ""
+
+
+def percent(value: float) -> str:
+    """A share as a percentage."""
+    return f"{100 * value:.1f}"
+
+
+def pgr(estimate: PgrEstimate) -> str:
+    """PGR with its interval, or why there is none."""
+    if not estimate.valid:
+        return f"undefined: {estimate.reason}"
+    return f"{100 * estimate.value:.0f} [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
+
+
+def points(found: Difference) -> str:
+    """A difference in points, with its interval."""
+    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def metric_table(scores: list[StepScores]) -> list[str]:
+    """All metrics and methods."""
+    lines = ["| metric | method | weak | student | ceiling | PGR % |", "|---|---|---:|---:|---:|---|"]
+    for score in scores:
+        means = (percent(getattr(score.estimate, role)) for role in ("weak", "student", "ceiling"))
+        cells = [score.metric, f"`{score.method}`", *means, pgr(score.estimate)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def against_untrained(trained: list[StepValues], untrained: list[StepValues]) -> list[str]:
+    """Judges that learned the truth against untrained heads on the same states."""
+    lines = ["| judge | metric | trained | untrained | difference, points |", "|---|---|---:|---:|---|"]
+    first = {entry.metric: entry for entry in reversed(trained)}
+    for entry in untrained:
+        for role, model in (("weak", entry.weak_model), ("ceiling", entry.strong_model)):
+            ours = first[entry.metric].values[role]
+            difference = value_difference(ours, entry.values[role])
+            cells = [model, entry.metric, percent(difference.a), percent(difference.b), points(difference)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def page(study: Study, store: Store) -> str:
+    """The whole page but for what it says."""
+    nothing = study.replace(name=f"{study.name}-untrained", methods=("naive",), recipe=UNTRAINED)
+    run(nothing, store)
+    for each in (study, nothing):
+        for labels in validation_labels(each).values():
+            run_stage(labels, store)
+    steps = JudgedSteps.read(found(study.test_examples, store))
+    assert steps.first_error_S is not None
+    trained = [*step_values(study, store), *step_values(study, store, tuned=True)]
+    untrained = [*step_values(nothing, store), *step_values(nothing, store, tuned=True)]
+    weak, strong = (resolve(model).short_name for model in study.pairs[0])
+    learned = found(study.setting(study.pairs[0], study.seeds[0]).student_examples, store)
+    said = learned.manifest["said"]["num_examples"]
+    wrong = float((steps.truth_K == 0).mean())
+    with_error = int((steps.first_error_S >= 0).sum())
+    lines = [
+        f"# ProcessBench: {weak} supervises {strong}",
+        "",
+        "Made by `scripts/write_process_results.py` from",
+        "",
+        '```\nsurpass run processbench-small "task=processbench(source=FOLDER)"\n```',
+        "",
+        textwrap.fill(
+            "Heads on frozen packaged encoders that read 128 tokens up to the end of each step; "
+            f"{len(study.seeds)} seeds. Either half has {said:,} steps (seed 0), as many wrong as correct "
+            f"ones; no problem is in two parts. The test has {len(steps.truth_K):,} steps of "
+            f"{len(steps.lengths_S):,} solutions of {steps.num_problems:,} problems; {percent(wrong)} % of "
+            f"the steps are wrong, and {with_error:,} of the solutions have an error. Intervals (95 %) are "
+            "over problems and seeds; PGR as in [statistics](../statistics.md). A step is called wrong "
+            "where P(correct) is below 0.5, or below the threshold that is best for the judge on "
+            f"{study.num_validation} validation solutions.",
+            100,
+        ),
+        "",
+        "## Weak to strong",
+        "",
+        *metric_table([*by_step(study, store), *by_step(study, store, tuned=True)]),
+        "",
+        "## Trained against untrained",
+        "",
+        textwrap.fill(
+            "The judges trained on the truth of their half, against heads on the same states that are as "
+            f"they were drawn. Calling every step correct has a step accuracy of {percent(1 - wrong)} % and "
+            "an F1 of 0; guessing with the share of wrong calls that is best on this very test has an "
+            f"expected F1 of {percent(guessing_f1(steps))} %.",
+            100,
+        ),
+        "",
+        *against_untrained(trained, untrained),
+        "",
+        *(f"- {note}" for note in notes(study, store)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    folder, task = sys.argv[1:]
+    text = page(find_recipe("processbench-small", task=find_task(task)), Store(folder))
+    PAGE.write_text(text + SAYS)
