@@ -15,14 +15,16 @@ from typer.testing import CliRunner
 
 from surpass.engine.inline import run
 from surpass.errors import ConfigError, Stopped
+from surpass.models.causal import read_causal
 from surpass.models.generation import Generator
-from surpass.models.sources import resolve
+from surpass.models.sources import reasoner_names, resolve
 from surpass.stages import Context, Examples, Sample
 from surpass.store import Store
 from surpass.world import corpus, pretrain
 from surpass.world.authors import solve
 from surpass.world.checker import is_right, rate
 from surpass.world.commands import world_app
+from surpass.world.measuring import measure
 from surpass.world.pretrain import Running, few_shot_solutions, make_reasoner, tune, write_model
 from surpass.world.problems import part_of, problems
 from surpass.world.reasoners import BATCH, REASONERS, WINDOW, Reasoner, build, find_reasoner
@@ -55,9 +57,9 @@ class TestTask:
         assert not answers_agree("36-8\n# 28", "36-8\n28")
         assert not answers_agree("28", "28")
 
-    @pytest.mark.parametrize("size", [None, 50_001, -1])
+    @pytest.mark.parametrize("size", [None, 10_001, -1])
     def test_there_is_no_end_of_problems(self, size):
-        with pytest.raises(ConfigError, match="ask for at most 50000"):
+        with pytest.raises(ConfigError, match="ask for at most 10000"):
             WorldTask().examples(part="test", size=size, seed=0)
 
 
@@ -189,10 +191,26 @@ class TestMaking:
 
 
 class TestShipped:
-    def test_few_shot_keeps_right_solutions_alone(self):
-        """The smallest of those that ship, shown worked problems although it needs none."""
-        from surpass.models.causal import read_causal
+    @pytest.mark.parametrize("name", reasoner_names())
+    def test_it_solves_a_part_and_ends_by_itself(self, name):
+        kinds = [("arithmetic", 2), ("algebra", 1), ("arithmetic", 6)]
+        found = measure(f"reasoner:{name}", kinds, num_problems=8, num_samples=6, seed=5)
+        assert 0 < found[0].alone < 1
+        assert found[0].alone > found[2].alone
+        assert found[0].any >= found[0].majority
+        assert all(0.3 < one.steps_right < 1 for one in found)
 
+    def test_there_is_one(self):
+        assert "small" in reasoner_names()
+        source = resolve("reasoner:small")
+        assert source.family == "causal"
+        assert source.pretraining_flops == REASONERS["small"].flops
+        assert source.parameters == REASONERS["small"].parameters
+        with pytest.raises(ConfigError, match=r"no reasoner 'huge'; there are: .*small"):
+            resolve("reasoner:huge")
+
+    def test_few_shot_keeps_right_solutions_alone(self):
+        """It is shown worked problems although it needs none."""
         causal = read_causal(resolve("reasoner:small").path)
         kept = few_shot_solutions(causal, 24, seed=1)
         assert 0 < len(kept) < 24

@@ -25,7 +25,7 @@ FAMILIES = {"arithmetic": 6, "algebra": 3, "systems": 1}
 WEIGHTS = {"arithmetic": (3, 3, 3, 2, 2, 2), "algebra": (2, 2, 1, 1), "systems": (1, 1)}
 """How often each level of a family comes up, from 1."""
 
-RESULT_ALONE, ONE_LINE = 0.12, 0.08
+RESULT_ALONE, ONE_LINE = 0.3, 0.07
 """Shares of the texts in other forms; both are of expressions with at most three operations."""
 
 _LONGEST_ALONE = 3
@@ -41,7 +41,7 @@ def texts(seed: int) -> Iterator[str]:
     while True:
         form = rng.random()
         if form < RESULT_ALONE + ONE_LINE:
-            family, level = "arithmetic", rng.choice((1, 1, 2, _LONGEST_ALONE))
+            family, level = "arithmetic", rng.choice((1, 1, 1, 2, _LONGEST_ALONE))
         else:
             family = rng.choices(list(FAMILIES), list(FAMILIES.values()))[0]
             weights = WEIGHTS[family]

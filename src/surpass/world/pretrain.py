@@ -34,10 +34,10 @@ from surpass.world.problems import Problem, problems
 from surpass.world.reasoners import BATCH, WARMUP_STEPS, WINDOW, Reasoner, build, find_reasoner
 from surpass.world.tokenizer import END, VOCABULARY, build_tokenizer
 
-NUM_SHOTS = 4
+NUM_SHOTS = 2
 """Worked problems that the pretrained model is shown."""
 
-TUNING_BATCH = 32
+TUNING_BATCH = 16
 MAX_NEW_TOKENS = 200
 NOT_LEARNED = -100
 _WEIGHT_DECAY = 0.01

@@ -4,7 +4,7 @@
     algebra      3(x+2)-5=2x+4      level = how many terms beside one x and one number
     systems      y=2x+1;3x+2y=16    level = how often y stands in the second equation
 
-Every value on the way is a whole number: those of expressions from 0 to `LARGEST`, x from -9 to 9. Parts
+Every value on the way is a whole number: those of expressions from 0 to `LARGEST`, x from -5 to 5. Parts
 share no problem: a hash of the text says which part it is of.
 """
 
@@ -19,8 +19,11 @@ from surpass.errors import ConfigError
 from surpass.hashing import unit
 from surpass.world.expressions import Node, Tree, write
 
-LARGEST = 99
+LARGEST = 20
 """The largest value in an expression."""
+
+LARGEST_CONSTANT = 40
+"""The largest number that stands alone in an equation, and the largest y."""
 
 PARTS = {"pretrain": 0.5, "weak": 0.15, "student": 0.15, "validation": 0.05, "test": 0.15}
 """The share of each part. Reasoners read the first alone."""
@@ -28,7 +31,7 @@ PARTS = {"pretrain": 0.5, "weak": 0.15, "student": 0.15, "validation": 0.05, "te
 LEVELS = {"arithmetic": range(1, 11), "algebra": range(1, 7), "systems": range(1, 4)}
 """The levels of each family. Of the highest, those of `MIXES["long"]`, no reasoner has seen any problem."""
 
-_UNKNOWN = range(-9, 10)
+_UNKNOWN = range(-5, 6)
 _TRIES = 1000
 
 Kind = tuple[str, int]
@@ -200,8 +203,8 @@ def _equation(level: int, rng: random.Random) -> str | None:
     values, slopes = [0, 0], [0, 0]
     for number, kind in enumerate(kinds):
         side = 0 if number == 0 else rng.randrange(2)
-        sign, factor = rng.choice((1, 1, -1)), rng.randint(1 if kind != "(" else 2, 9)
-        inner = rng.choice((1, 1, -1)) * rng.randint(1, 9)
+        sign, factor = rng.choice((1, 1, -1)), rng.randint(1 if kind != "(" else 2, 5)
+        inner = rng.choice((1, 1, -1)) * rng.randint(1, 5)
         value, slope, term = {
             "1": (factor, 0, factor),
             "x": (factor * x, factor, _times(factor, "x")),
@@ -211,7 +214,7 @@ def _equation(level: int, rng: random.Random) -> str | None:
         slopes[side] += sign * slope
         sides[side].append(term if sign > 0 else Node("neg", term))
     left_over = values[0] - values[1]
-    if slopes[0] == slopes[1] or left_over == 0 or abs(left_over) > LARGEST:
+    if slopes[0] == slopes[1] or left_over == 0 or abs(left_over) > LARGEST_CONSTANT:
         return None
     sides[1].append(left_over if left_over > 0 else Node("neg", -left_over))
     return "=".join(write(_sum(side)) for side in sides)
@@ -219,13 +222,13 @@ def _equation(level: int, rng: random.Random) -> str | None:
 
 def _system(level: int, rng: random.Random) -> str | None:
     """`y=ax+b;cx+dy=e`, with y once or more often, or None where the draw was none."""
-    x, slope = rng.choice(_UNKNOWN), rng.choice([-3, -2, -1, 1, 2, 3, 4, 5])
-    shift = rng.choice((1, -1)) * rng.randint(1, 9)
+    x, slope = rng.choice(_UNKNOWN), rng.choice([-2, -1, 1, 2, 3])
+    shift = rng.choice((1, -1)) * rng.randint(1, 5)
     y = slope * x + shift
-    factors = [rng.choice((1, 1, -1)) * rng.randint(1 if level == 1 else 2, 6) for _ in range(level)]
-    own = rng.randint(1, 9)
+    factors = [rng.choice((1, 1, -1)) * rng.randint(1 if level == 1 else 2, 3) for _ in range(level)]
+    own = rng.randint(1, 5)
     value = own * x + sum(factors) * y
-    if own + sum(factors) * slope == 0 or not value or abs(value) > LARGEST or abs(y) > LARGEST:
+    if own + sum(factors) * slope == 0 or not value or max(abs(value), abs(y)) > LARGEST_CONSTANT:
         return None
     terms = [_times(own, "x"), *(_coefficient(factor, "y") for factor in factors)]
     first = _sum([_coefficient(slope, "x"), shift if shift > 0 else Node("neg", -shift)])

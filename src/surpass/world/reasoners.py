@@ -48,7 +48,7 @@ class Reasoner:
     hidden: int
     tokens: int
     learning_rate: float
-    tuning_problems: int = 6000
+    tuning_problems: int = 2500
     tuning_rate: float = 5e-4
 
     @property
@@ -73,8 +73,8 @@ class Reasoner:
 
 
 REASONERS = {
-    "tiny": Reasoner(width=64, layers=3, heads=4, hidden=176, tokens=3_000_000, learning_rate=3e-3),
-    "small": Reasoner(width=96, layers=4, heads=4, hidden=256, tokens=4_000_000, learning_rate=2.5e-3),
+    "tiny": Reasoner(width=48, layers=3, heads=4, hidden=128, tokens=2_000_000, learning_rate=4e-3),
+    "small": Reasoner(width=80, layers=3, heads=4, hidden=216, tokens=3_500_000, learning_rate=3e-3),
     "large": Reasoner(width=128, layers=5, heads=4, hidden=352, tokens=6_000_000, learning_rate=2e-3),
 }
 

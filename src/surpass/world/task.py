@@ -14,7 +14,7 @@ from surpass.world.authors import solve
 from surpass.world.checker import answer_of
 from surpass.world.problems import MIXES, PARTS, Problem, problems
 
-MOST = 50_000
+MOST = 10_000
 """Problems of a part that are drawn at most, all families together."""
 
 
@@ -97,7 +97,7 @@ class WorldTask:
             completion, string.
 
         Raises:
-            ConfigError: Part or mix is unknown, or the size is more than 50,000, or not said.
+            ConfigError: Part or mix is unknown, or the size is more than 10,000, or not said.
         """
         if size is None or not 0 <= size <= MOST:
             raise ConfigError(
