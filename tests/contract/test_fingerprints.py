@@ -33,7 +33,7 @@ COMMAND = "python tests/contract/test_fingerprints.py"
 _FAMILIES = tuple(place.partition(":")[0].removeprefix("surpass.") for place in FAMILIES.values())
 _TASKS = tuple(
     f"tasks.{name}"
-    for name in ("chess", "planted", "features", "text", "preference", "generation", "chess_text")
+    for name in ("chess", "planted", "features", "text", "preference", "generation", "chess_text", "process")
 )
 _TASKS += ("world.task",)
 ENTRIES: dict[str, tuple[str, ...]] = {

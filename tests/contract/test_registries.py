@@ -107,7 +107,7 @@ class TestTasks:
             assert small < large
 
 
-AT_HAND = [name for name in RECIPES if not name.startswith(("text-", "reward-", "vision-"))]
+AT_HAND = [name for name in RECIPES if not name.startswith(("text-", "reward-", "vision-", "processbench-"))]
 """Recipes whose models and data ship with Surpass; the others have `unit/test_text_recipes.py`."""
 
 
