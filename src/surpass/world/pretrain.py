@@ -37,7 +37,7 @@ from surpass.world.tokenizer import END, VOCABULARY, build_tokenizer
 NUM_SHOTS = 2
 """Worked problems that the pretrained model is shown."""
 
-TUNING_BATCH = 16
+TUNING_BATCH = 8
 MAX_NEW_TOKENS = 200
 NOT_LEARNED = -100
 _WEIGHT_DECAY = 0.01

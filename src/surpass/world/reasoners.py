@@ -48,8 +48,8 @@ class Reasoner:
     hidden: int
     tokens: int
     learning_rate: float
-    tuning_problems: int = 2500
-    tuning_rate: float = 5e-4
+    tuning_problems: int = 4000
+    tuning_rate: float = 2e-3
 
     @property
     def num_steps(self) -> int:
