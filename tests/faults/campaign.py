@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import signal
 import sys
@@ -179,6 +180,7 @@ def run(
     names: Sequence[str] = (),
     say: Callable[[str], object] = lambda _: None,
     keep: Path | None = None,
+    called: str = "",
 ) -> dict[str, Any]:
     """A campaign; gives what was done, and what went wrong.
 
@@ -192,9 +194,11 @@ def run(
         names: These kinds, in this order, instead of random ones.
         say: Told each.
         keep: A file for what was done so far.
+        called: What the counts of several campaigns are put together by.
     """
     began, ground = time.time(), Ground(engines, stores, works)
     done: dict[str, Any] = {
+        "round": called,
         "seed": seed,
         "date": time.strftime("%Y-%m-%d", time.gmtime(began)),
         "processors": os.cpu_count(),
@@ -249,19 +253,29 @@ BEGINS, ENDS = "<!-- counts: written by faults.campaign --write -->", "<!-- end 
 
 
 def summary(campaigns: Sequence[dict[str, Any]]) -> str:
-    """What was done, and the counts, as Markdown."""
-    done = [fault for campaign in campaigns for fault in campaign["faults"]]
-    wrong = sum(bool(fault["wrong"]) for fault in done)
-    works = Counter(fault["work"] for fault in done)
-    seeds = " and ".join(str(campaign["seed"]) for campaign in campaigns)
-    first = campaigns[0]
-    said = (
-        f"{len(done)} faults (seeds {seeds}; {first['date']}; {first['processors']} processors, "
-        f"Python {first['python']}): {works['graph']} on made-up stages, {works['chess']} on a chess study. "
-        f"In {wrong or 'none'} of them a promise was not kept. Stages computed by reruns: "
-        f"{sum(f['computed'] for f in done)} of {sum(f['of'] for f in done)}; the others were complete."
-    )
-    return f"{said}\n\n{table(campaigns)}"
+    """What was done, the counts, and what went wrong, as Markdown."""
+    rounds = list(dict.fromkeys(campaign.get("round", "") for campaign in campaigns))
+    lines = []
+    for each in rounds:
+        those = [campaign for campaign in campaigns if campaign.get("round", "") == each]
+        done = [fault for campaign in those for fault in campaign["faults"]]
+        wrong = [fault for fault in done if fault["wrong"]]
+        works = Counter(fault["work"] for fault in done)
+        named = f"{each}: " if each else ""
+        lines.append(
+            f"- {named}{len(done)} faults ({those[0]['date']}, {those[0]['processors']} processors, Python "
+            f"{those[0]['python']}; seeds {', '.join(sorted({str(each['seed']) for each in those}))}), "
+            f"{works['graph']} on made-up stages and {works['chess']} on a chess study. Reruns computed "
+            f"{sum(f['computed'] for f in done)} stages; {sum(f['of'] for f in done)} were asked for. "
+            + (f"A promise was not kept in {len(wrong)}:" if wrong else "All promises were kept.")
+        )
+        lines += [f"  - {f['kind']} ({f['engine']}, {f['work']}): {_first(f['wrong'])}" for f in wrong]
+    return "\n".join([*lines, "", table(campaigns)])
+
+
+def _first(text: str) -> str:
+    said = " ".join(re.sub(r"/\S*/", "", text).split())
+    return said[:150] + ("..." if len(said) > 150 else "")
 
 
 def write(page: Path, campaigns: Sequence[dict[str, Any]]) -> None:
@@ -292,7 +306,8 @@ def main() -> None:
     )
     told = parser.parse_args()
     if told.write:
-        write(_PAGE, [json.loads(path.read_text()) for path in told.write])
+        read = [json.loads(path.read_text()) for path in told.write]
+        write(_PAGE, [each for one in read for each in (one if isinstance(one, list) else [one])])
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and clean up
     done = run(
@@ -304,6 +319,7 @@ def main() -> None:
         only=told.only,
         say=_say,
         keep=told.json,
+        called=told.round,
     )
     _say(table([done]))
     wrong = sum(bool(fault["wrong"]) for fault in done["faults"])
