@@ -168,7 +168,7 @@ class JudgedSteps:
         return {FIRST_ERROR: harmonic_values(*shares)}
 
     def _sums(self, value_K: npt.NDArray[np.generic]) -> Floats:
-        sums: Floats = np.bincount(self.problem_K, value_K, self.num_problems)
+        sums: Floats = np.bincount(self.problem_K, value_K, self.num_problems).astype(np.float64)
         return sums
 
 
@@ -218,8 +218,8 @@ def step_values(study: Study, store: Store, *, tuned: bool = False) -> list[Step
     for (pair, method), rows in grouped(study.rows(), lambda row: (row.pair, row.method)).items():
         for metric in values(rows[0].student_score):
             of_roles = {role: _of_role(rows, role, metric, values) for role in ROLES}
-            names = (resolve(model).short_name for model in pair)
-            entries.append(StepValues(*names, method, rows[0].oracle, metric, of_roles))
+            weak, strong = (resolve(model).short_name for model in pair)
+            entries.append(StepValues(weak, strong, method, rows[0].oracle, metric, of_roles))
     return entries
 
 

@@ -248,9 +248,9 @@ class _Building:
 
     def examples(self, group_N: Rows | None) -> StepExamples:
         """All of them."""
-        text, start, end, lost = (list(column) for column in zip(*self._places, strict=True))
-        places = (np.array(column, np.int64) for column in (text, start, end))
-        return StepExamples(self._tokens, *places, group_N, np.array(lost, np.bool_))
+        text_N, start_N, end_N = (np.array([row[at] for row in self._places], np.int64) for at in range(3))
+        lost_N = np.array([row[3] for row in self._places], np.bool_)
+        return StepExamples(self._tokens, text_N, start_N, end_N, group_N, lost_N)
 
 
 def _fitting(pieces: list[Rows], longest: int) -> Rows:
