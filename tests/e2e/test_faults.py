@@ -36,7 +36,7 @@ def test_a_short_campaign(tmp_path):
     page.write_text(f"before\n{BEGINS}\nold\n<!-- end of counts -->\nafter\n")
     write(page, [done])
     text = page.read_text()
-    assert (text.startswith("before\n"), text.endswith("\nafter\n"), "old" in text) == (True, True, False)
+    assert (text.startswith("before\n"), text.endswith("\nafter\n"), "\nold\n" in text) == (True, True, False)
     assert summary([done]) in text
     assert "- 12 faults (" in text
     assert "All promises were kept." in text
