@@ -261,10 +261,10 @@ def test_what_cannot_be_read_is_named(folders):
         model.encode(inputs.drop_columns("problem"))
     with pytest.raises(ConfigError, match="hints"):
         model.encode(inputs.append_column("hint", [[[0.5, 0.5]] * inputs.num_rows]))
-    other = inputs.set_column(3, "problem", [["w1"] + ["w2"] * (inputs.num_rows - 1)])
+    other = inputs.drop_columns("problem").append_column("problem", [["w1"] + ["w2"] * (inputs.num_rows - 1)])
     with pytest.raises(DataError, match="differ in its problem"):
         model.encode(other)
-    blank = inputs.set_column(5, "text", [[" ", *inputs["text"].to_pylist()[1:]]])
+    blank = inputs.drop_columns("text").append_column("text", [[" ", *inputs["text"].to_pylist()[1:]]])
     with pytest.raises(DataError, match=f"step '{inputs['id'][0].as_py()}' has no token"):
         model.encode(blank.slice(0, 1))
     with pytest.raises(ConfigError, match="is no language model"):
