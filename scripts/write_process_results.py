@@ -45,10 +45,11 @@ SAYS = """
 - There is no gap to recover on F1 and on balanced accuracy: MiniLM-L6 as a ceiling does not beat MiniLM-L3
   beyond noise, so PGR is undefined there. On plain step accuracy it is 43 %, with an interval that says
   nothing. That measure is mostly about how often a judge calls a step correct.
-- A threshold from 100 solutions varies: it helps the supervisor and hurts student and ceiling.
-- 92 % of the test steps have more before them than is read. More tokens, models that are fine-tuned, and causal
-  models that read a solution in one pass are the way on; none of that was run here. The study took 27
-  minutes of a machine that was busy with much else.
+- A threshold from 100 solutions varies: it helps the supervisor and the naive student, and hurts the
+  ceiling and the student with the confidence loss.
+- 92 % of the test steps have more before them than is read. More tokens, models that are fine-tuned, and
+  causal models that read a solution in one pass are the way on; none of that was run here. The study took
+  27 minutes of a machine that was busy with much else.
 """
 """Written by hand from the tables of 2026-11-29."""
 
