@@ -1,7 +1,4 @@
-"""A study of reward models of reasoning: outcome and process, by what choosing the best of n is worth.
-
-A generator solves problems. Some of its solutions are labelled; reward models learn from the labels, and
-choose among other solutions of new problems. No torch, and nothing is computed here.
+"""A study of reward models of reasoning, by what choosing the best of n is worth. Nothing is computed here.
 
 Source: Lightman et al. 2023, sections 3 and 4.
 """
@@ -31,8 +28,9 @@ from surpass.stages import (
     Stage,
     Steps,
     Synthetic,
+    Written,
 )
-from surpass.stages.solutions import WORLD
+from surpass.stages.solutions import AUTHORS, WORLD
 from surpass.tasks import Task
 from surpass.train.recipe import Recipe
 
@@ -72,7 +70,7 @@ class RewardStudy:
     Attributes:
         name: What it is called.
         task: Where problems come from: a task of completions.
-        generator: Who solves: a causal language model by name.
+        generator: Who solves: a causal language model by name, or "authors" of the offline world.
         model: What reward models begin as: a causal language model by name.
         grader: As in `stages.Graded`. Steps are rated by "world" alone; with others, process reward models
             learn from roll-outs.
@@ -142,6 +140,8 @@ class RewardStudy:
             raise ConfigError(f"seeds={self.seeds} must be one or more, each once")
         if self.num_test < 2:
             raise ConfigError(f"num_test={self.num_test} problems have no interval; take 2 or more")
+        if self.generator == AUTHORS and (self.rollouts or self.temperature != 1):
+            raise ConfigError("authors write whole solutions; roll-outs and a temperature need a model")
         if not self.has_ratings and (not self.rollouts or self.classes != 2):
             raise ConfigError(
                 f"grader={self.grader} rates no steps, so process reward models learn from roll-outs: say "
@@ -161,6 +161,9 @@ class RewardStudy:
 
     def _graded(self, part: str, mix: str, size: int, num_samples: int, *, seed: int) -> Graded:
         problems = Examples(task=self.task, part=part, size=size, seed=0, mix=mix)
+        if self.generator == AUTHORS:
+            written = Written(examples=problems, num_samples=num_samples, seed=seed)
+            return Graded(samples=written, grader=self.grader)
         drawn = Sample(
             source=self.generator,
             examples=problems,
@@ -312,5 +315,5 @@ class RewardStudy:
     @property
     def about(self) -> str:
         """Whose solutions, and what judges them."""
-        names = [resolve(name).short_name for name in (self.generator, self.model)]
-        return f"{names[0]} solves, {names[1]} judges"
+        solves = AUTHORS if self.generator == AUTHORS else resolve(self.generator).short_name
+        return f"{solves} solve, {resolve(self.model).short_name} judges"

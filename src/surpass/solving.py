@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +33,7 @@ from surpass.tasks.tables import candidates_column
 if TYPE_CHECKING:
     from surpass.stages import Context
     from surpass.stages.outcome import Rate, Synthetic
-    from surpass.stages.solutions import Chosen, Graded, Outcomes, Steps
+    from surpass.stages.solutions import Chosen, Graded, Outcomes, Steps, Written
 
 
 class Grading(NamedTuple):
@@ -72,6 +73,24 @@ class Grading(NamedTuple):
             reference=reference,
             source=source,
         )
+
+
+def run_written(stage: Written, context: Context) -> dict[str, Any]:
+    """Let authors of the world write."""
+    from surpass.world.authors import solve
+    from surpass.world.writers import draw_author
+
+    inputs = pq.read_table(context.find(stage.examples).file("inputs.parquet")).to_pylist()
+    rows = []
+    for row in inputs:
+        for number in range(stage.num_samples):
+            rng = random.Random(f"written/{stage.seed}/{row['id']}/{number}")
+            text = "\n".join(solve(row["prompt"].strip(), draw_author(rng), rng))
+            rows.append((row["id"], number, text, len(text) + 1, True))
+    names = ("id", "sample", "text", "num_tokens", "ended")
+    table = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)})
+    pq.write_table(table, context.out / "samples.parquet")
+    return {"num_examples": len(inputs), "num_samples": len(rows)}
 
 
 def run_graded(stage: Graded, context: Context) -> dict[str, Any]:

@@ -54,6 +54,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "compare": ("scoring",),
     "sample": ("world.drawing", "models.generation"),
     "graded": ("solving", "world.checker", "reasoning.graders"),
+    "written": ("solving", "world.authors", "world.writers"),
     "chosen": ("solving",),
     "steps": ("solving",),
     "outcomes": ("solving",),

@@ -98,6 +98,14 @@ class TestStages:
         assert process.solutions == outcome.solutions != more.solutions
         assert process.fit.recipe.batch_size != outcome.fit.recipe.batch_size
 
+    def test_authors_in_place_of_a_model(self, study):
+        authors = replace(study, generator="authors")
+        assert kinds_of(authors)["written"] == 3
+        assert "sample" not in kinds_of(authors)
+        assert authors.about.startswith("authors solve, ")
+        with pytest.raises(ConfigError, match="need a model"):
+            replace(authors, rollouts=4)
+
     def test_an_iterated_selector_learns_from_what_it_chose(self, study):
         once, twice = (replace(study, rounds=rounds).convincing(3, 0) for rounds in (1, 2))
         assert once.id != twice.id

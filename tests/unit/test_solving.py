@@ -31,6 +31,7 @@ from surpass.stages import (
     Sample,
     Steps,
     Synthetic,
+    Written,
 )
 from surpass.store import Store
 from surpass.train.recipe import Recipe
@@ -76,7 +77,7 @@ def table(stage: Any, store: Store, name: str) -> pa.Table:
     return pq.read_table(store.find(stage.kind, stage.id).file(name))
 
 
-class Written:
+class Files:
     """An artifact of files that a test has written."""
 
     def __init__(self, folder: Any, **tables: pa.Table) -> None:
@@ -118,7 +119,7 @@ class TestGraded:
                 "ended": [True] * 4 + [False],
             }
         )
-        found = Written(tmp_path, inputs=inputs, truth=truth, samples=samples)
+        found = Files(tmp_path, inputs=inputs, truth=truth, samples=samples)
         (tmp_path / "out").mkdir()
         problems = Examples(task=WorldTask(), part="test", size=1, seed=0)
         stage = Graded(
@@ -126,7 +127,7 @@ class TestGraded:
             grader="exact",
         )
         said = stage.run(Context(find=lambda _: found, out=tmp_path / "out", work=tmp_path))
-        rows = read_solutions(Written(tmp_path / "out", ignored=inputs))
+        rows = read_solutions(Files(tmp_path / "out", ignored=inputs))
         assert [row["correct"] for row in rows] == [True, False, False, False, False]
         assert [row["answer"] for row in rows] == ["3/2", "2/3", None, None, None]
         assert [row["id"] is None for row in rows] == [False, False, True, False, False]
@@ -140,6 +141,23 @@ class TestGraded:
     def test_there_is_no_such_grader(self, graded):
         with pytest.raises(ConfigError, match="no grader"):
             replace(graded, grader="nobody")
+
+
+def test_authors_write(store):
+    problems = Examples(task=WorldTask(), part="student", size=22, seed=0)
+    written = Written(examples=problems, num_samples=6, seed=3)
+    samples = table(written, store, "samples.parquet")
+    fewer = table(replace(written, num_samples=2), store, "samples.parquet")
+    rows = samples.to_pylist()
+    assert fewer.to_pylist() == [row for row in rows if row["sample"] < 2]
+    others = table(replace(written, seed=4), store, "samples.parquet")
+    assert samples["text"] != others["text"]
+    solutions = table(Graded(samples=written, grader="world"), store, "solutions.parquet").to_pylist()
+    assert 0.3 < np.mean([row["correct"] for row in solutions]) < 0.9
+    assert {-1, 1} <= {rating for row in solutions for rating in row["ratings"]}
+    assert all(row["ended"] and row["answer"] for row in solutions)
+    with pytest.raises(ConfigError, match="num_samples=0"):
+        replace(written, num_samples=0)
 
 
 class TestActive:
@@ -242,7 +260,7 @@ class TestExamples:
 
     def test_without_ratings_there_are_no_steps(self, tmp_path, graded):
         row = {"problem_id": "p", "sample": 0, "id": "s", "problem": "1+1", "steps": ["# 2"], "ended": True}
-        found = Written(tmp_path, solutions=pa.Table.from_pylist([row], SCHEMA))
+        found = Files(tmp_path, solutions=pa.Table.from_pylist([row], SCHEMA))
         context = Context(find=lambda _: found, out=tmp_path, work=tmp_path)
         with pytest.raises(DataError, match=r"no step of .* is rated"):
             Steps(solutions=graded).run(context)

@@ -13,7 +13,7 @@ from surpass.stages.models import Fit, Stop
 from surpass.stages.outcome import Rate, RollOuts, Synthetic
 from surpass.stages.retraining import Retrain
 from surpass.stages.sampled import Sample
-from surpass.stages.solutions import Chosen, Graded, Outcomes, SolutionStage, Steps
+from surpass.stages.solutions import Chosen, Graded, Outcomes, SolutionStage, Steps, Written
 
 STAGES: dict[str, type[Stage]] = {
     stage.kind: stage
@@ -34,6 +34,7 @@ STAGES: dict[str, type[Stage]] = {
         Score,
         Compare,
         Sample,
+        Written,
         Graded,
         Chosen,
         Steps,
@@ -76,4 +77,5 @@ __all__ = [
     "Stop",
     "Synthetic",
     "Truth",
+    "Written",
 ]

@@ -12,11 +12,57 @@ from surpass.errors import ConfigError
 from surpass.reasoning.reductions import REDUCTIONS
 from surpass.stages.base import Context, ExampleStage, LabelStage, Stage
 from surpass.stages.sampled import Sample
-from surpass.tasks import ExampleTables, Task
+from surpass.tasks import Task
+from surpass.tasks.judging import Judging
 from surpass.tasks.process_table import CLASSES, NEUTRAL
 
 WORLD = "world"
 """The grader that knows the offline world, and rates steps too."""
+
+
+AUTHORS = "authors"
+"""In place of a model: the authors of the offline world, from whose texts reasoners learn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written(Stage):
+    """Solutions by authors of the offline world, who slip and believe wrong things; each by another one.
+
+    File: `samples.parquet` as in `Sample`; characters count as tokens, and each solution ends by itself.
+
+    Attributes:
+        examples: Problems of the world.
+        num_samples: Solutions of each.
+        seed: Another seed is other authors.
+
+    Raises:
+        ConfigError: The number is below 1.
+    """
+
+    kind: ClassVar[str] = "written"
+    version: ClassVar[int] = 1
+    runs_in: ClassVar[str] = "surpass.solving"
+
+    examples: ExampleStage
+    num_samples: int
+    seed: int
+
+    model: ClassVar[str] = AUTHORS
+
+    def __post_init__(self) -> None:
+        if type(self.num_samples) is not int or self.num_samples < 1:
+            raise ConfigError(f"num_samples={self.num_samples!r} must be a whole number of at least 1")
+
+    @cached_property
+    def label(self) -> str:
+        """How many of what."""
+        return f"{AUTHORS}-{self.num_samples}-of-{self.examples.label}-s{self.seed}"
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Write."""
+        from surpass.solving import run_written
+
+        return run_written(self, context)
 
 
 class SolutionStage(Stage):
@@ -48,7 +94,7 @@ class Graded(SolutionStage):
     kind: ClassVar[str] = "graded"
     version: ClassVar[int] = 1
 
-    samples: Sample
+    samples: Sample | Written
     grader: str = "prm800k"
 
     def __post_init__(self) -> None:
@@ -153,39 +199,6 @@ class Chosen(SolutionStage):
         from surpass.solving import run_chosen
 
         return run_chosen(self, context)
-
-
-@dataclass(frozen=True)
-class Judging:
-    """What examples of judging have for a task: they come from solutions, not from files.
-
-    Attributes:
-        name: What it is called in tables.
-        num_classes: How many verdicts there are.
-        reads_steps: Whether each example is a step.
-    """
-
-    name: str
-    num_classes: int
-    reads_steps: bool
-
-    parts: ClassVar[tuple[str, ...]] = ("all",)
-    mixes: ClassVar[tuple[str, ...]] = ("all",)
-    families: ClassVar[frozenset[str]] = frozenset({"causal"})
-    difficulty: ClassVar[None] = None
-    stops_early: ClassVar[bool] = False
-
-    def digests(self) -> dict[str, str]:
-        """Nothing is read from outside."""
-        return {}
-
-    def examples(self, *, part: str, size: int | None, seed: int, mix: str = "all") -> ExampleTables:
-        """There are none without solutions.
-
-        Raises:
-            ConfigError: Always.
-        """
-        raise ConfigError(f"{self.name} takes its examples from a stage of solutions; give it one")
 
 
 @dataclass(frozen=True, kw_only=True)
