@@ -74,7 +74,18 @@ def test_section(mix: str, test: dict[str, Any]) -> list[str]:
         f"{name.replace('_neutral_wrong', ' (neutral as wrong)')} {percent(curve['mean_N'][-1])}"
         for name, curve in test["reductions"].items()
     )
-    return [*lines, f"Other reductions of steps at n = {sizes[-1]}: {others}.", ""]
+    shares = ", ".join(
+        f"{percent(share)} % (`{name}`)"
+        for name, share in test["wrong_and_alone"].items()
+        if share is not None
+    )
+    return [
+        *lines,
+        f"Other reductions of steps at n = {sizes[-1]}: {others}.",
+        "",
+        f"Of the wrong answers with the highest score, no other of the {sizes[-1]} samples gives: {shares}.",
+        "",
+    ]
 
 
 def difficulty(test: dict[str, Any]) -> list[str]:

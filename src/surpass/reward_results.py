@@ -137,6 +137,20 @@ class Rankers:
     values: dict[str, Floats]
     sizes_N: Ints
     per_seed: dict[str, list[Floats]]
+    alone: dict[str, list[float]]
+
+
+def alone(scores_PM: Floats, rated: Rated) -> float:
+    """Of the wrong answers with the highest score, the share that no other sample of the problem gives.
+
+    NaN where no problem's highest score is wrong.
+    """
+    best_P = np.where(np.isnan(scores_PM), -np.inf, scores_PM).argmax(1)
+    rows_P = np.arange(len(best_P))
+    answer_P = rated.answers_PM[rows_P, best_P]
+    wrong_P = ~rated.correct_PM[rows_P, best_P] & (answer_P != NO_ANSWER)
+    votes_P = (rated.answers_PM == answer_P[:, None]).sum(1)
+    return float((votes_P[wrong_P] == 1).mean()) if wrong_P.any() else math.nan
 
 
 def _rankers(study: RewardStudy, mix: str, store: Store) -> tuple[Rankers, Rated, dict[str, Floats]]:
@@ -149,11 +163,13 @@ def _rankers(study: RewardStudy, mix: str, store: Store) -> tuple[Rankers, Rated
     }
     per_seed: dict[str, list[Floats]] = {}
     others: dict[str, list[Floats]] = {}
+    lonely: dict[str, list[float]] = {}
     for arm in study.arms:
         rated = read_ratings(arm.ratings[mix], store)
         main = MAIN if MAIN in rated.scores else "last"
         scores_PM = rated.scores[main]
         per_seed.setdefault(arm.name, []).append(best_of_n(scores_PM, rated.correct_PM))
+        lonely.setdefault(arm.name, []).append(alone(scores_PM, rated))
         if arm.name in ("process", "outcome"):
             weighed = voting(rated.answers_PM, rated.correct_PM, weights_PM=scores_PM, seed=arm.seed)
             per_seed.setdefault(f"{_WEIGHED}{arm.name}", []).append(weighed.values_PN)
@@ -162,7 +178,7 @@ def _rankers(study: RewardStudy, mix: str, store: Store) -> tuple[Rankers, Rated
                 others.setdefault(name, []).append(best_of_n(scores, rated.correct_PM, sizes_N[-1:]))
     values |= {name: np.mean(each, 0) for name, each in per_seed.items()}
     reductions = {name: np.mean(each, 0) for name, each in others.items()}
-    return Rankers(values, sizes_N, per_seed), answers, reductions
+    return Rankers(values, sizes_N, per_seed, lonely), answers, reductions
 
 
 def _test(study: RewardStudy, mix: str, store: Store) -> dict[str, Any]:
@@ -172,6 +188,8 @@ def _test(study: RewardStudy, mix: str, store: Store) -> dict[str, Any]:
     rates_P = answers.correct_PM.mean(1)
     groups = {"by_difficulty": quantiles_of_difficulty(rates_P, _NUM_GROUPS)} if _enough(rates_P) else {}
     pairs = [("process", "outcome"), ("outcome", MAJORITY), ("process", MAJORITY)]
+    votes = [f"{_WEIGHED}{name}" for name in ("process", "outcome")]
+    pairs += [(votes[0], MAJORITY), (votes[1], MAJORITY), (votes[0], votes[1])]
     pairs += [("process", "outcome, more")] if "outcome, more" in rankers.values else []
     eligible = answers.answers_PM != NO_ANSWER
     found = {
@@ -187,6 +205,7 @@ def _test(study: RewardStudy, mix: str, store: Store) -> dict[str, Any]:
             f"{first} - {second}": _plain(difference(rankers.values[first], rankers.values[second], sizes_N))
             for first, second in pairs
         },
+        "wrong_and_alone": _without_nan({name: float(np.mean(each)) for name, each in rankers.alone.items()}),
         "reductions": {name: _plain(curve(values, most)) for name, values in reductions.items()},
     }
     for title, groups_P in groups.items():

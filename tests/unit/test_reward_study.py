@@ -15,7 +15,7 @@ from surpass.errors import ConfigError, StoreError
 from surpass.recipes.reasoning import find_reward_study, reasoning_world
 from surpass.report.plot import BLUE, Line, Panel, svg, x_ticks, y_ticks
 from surpass.report.rewards import efficiency_sentences, picture, print_rewards, shown_sizes, verdict
-from surpass.reward_results import gather, read_ratings
+from surpass.reward_results import Rated, alone, gather, read_ratings
 from surpass.reward_study import RewardStudy
 from surpass.rewards_command import reasoning
 from surpass.stages import Fit, RollOuts
@@ -145,7 +145,15 @@ class TestOverrides:
     def test_each_is_of_its_type(self):
         study = find_reward_study(
             "reasoning-world",
-            ["seeds=4,7", "budgets=none", "test_mixes=all", "synthetic=yes", "temperature=0.7", "epochs=3"],
+            [
+                "generator=reasoner:small",
+                "seeds=4,7",
+                "budgets=none",
+                "test_mixes=all",
+                "synthetic=yes",
+                "temperature=0.7",
+                "epochs=3",
+            ],
         )
         assert (study.seeds, study.budgets, study.test_mixes) == ((4, 7), (), ("all",))
         assert (study.synthetic, study.temperature) == (True, 0.7)
@@ -206,6 +214,13 @@ class TestResults:
                     shares.append(np.mean(correct_M[best]) if len(best) else 0.0)
             curve = found["tests"]["long"]["curves"][arm_name]
             assert curve["mean_N"][-1] == pytest.approx(np.mean(shares))
+
+    def test_wrong_answers_that_stand_alone(self):
+        scores = np.array([[0.9, 0.1, 0.2], [0.5, 0.8, np.nan], [0.3, 0.2, 0.7]])
+        answers = np.array([[0, 1, 1], [0, 0, 1], [0, 1, 2]])
+        correct = np.array([[False, True, True], [False, False, False], [False, False, True]])
+        assert alone(scores, Rated(answers, correct, {}, [])) == 0.5
+        assert np.isnan(alone(scores, Rated(answers, np.ones_like(correct), {}, [])))
 
     def test_differences_are_paired(self, found):
         test = found["tests"]["all"]

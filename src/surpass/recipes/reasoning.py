@@ -12,23 +12,23 @@ from surpass.calls import look_here
 from surpass.errors import ConfigError
 from surpass.overrides import whole_numbers
 from surpass.reward_study import RewardStudy
+from surpass.stages.solutions import AUTHORS
 from surpass.tasks import find_task
 from surpass.train.recipe import Recipe
 from surpass.world.task import WorldTask
 
-GENERATOR = "reasoner:small"
 
-
-def reasoning_world(*, generator: str = GENERATOR, model: str = GENERATOR) -> RewardStudy:
+def reasoning_world(*, generator: str = AUTHORS, model: str = "reasoner:small") -> RewardStudy:
     """Process against outcome supervision in the offline world (Lightman et al. 2023), on one thread.
 
-    The generator judges, too: reward models begin as it. `docs/results/reasoning.md` has what it shows.
+    The world's authors solve, as the reasoner hits most right answers by luck; reward models begin as the
+    reasoner. `docs/results/reasoning.md` has what it shows.
 
     Args:
         generator: Who solves.
         model: What reward models begin as.
     """
-    process = Recipe(epochs=2, batch_size=64, learning_rate=1e-3, warmup_frac=0.1)
+    process = Recipe(epochs=3, batch_size=96, learning_rate=2e-3, warmup_frac=0.1)
     return RewardStudy(
         name="reasoning-world",
         task=WorldTask(),
@@ -37,14 +37,14 @@ def reasoning_world(*, generator: str = GENERATOR, model: str = GENERATOR) -> Re
         grader="world",
         test_mixes=("all", "long"),
         num_train=400,
-        train_samples=32,
-        num_test=200,
-        test_samples=64,
-        per_problem=4,
+        train_samples=16,
+        num_test=250,
+        test_samples=32,
+        per_problem=8,
         outcome_per_problem=16,
         budgets=(1, 2, 4, 8),
         recipe=process,
-        outcome_recipe=replace(process, batch_size=16),
+        outcome_recipe=replace(process, batch_size=24),
     )
 
 

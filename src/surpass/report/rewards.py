@@ -15,10 +15,11 @@ _STYLES = {
     "outcome": (VERMILION, "7 3"),
     "outcome, more": (ORANGE, "3 3"),
     "majority": (GREEN, "10 3 2 3"),
-    "process, roll-outs": (SKY, "5 2"),
-    "process, taught": (PURPLE, ""),
-    "outcome, taught": (PURPLE, "4 3"),
-    "vote weighed by process": (SKY, "2 2"),
+    "process, roll-outs": (BLUE, "2 2"),
+    "process, taught": (BLUE, "9 2 2 2"),
+    "outcome, taught": (VERMILION, "2 2"),
+    "vote weighed by process": (SKY, ""),
+    "vote weighed by outcome": (PURPLE, "7 3"),
     "any of n": (GREY, "1 3"),
 }
 _BANDS = ("process", "outcome", "majority")
@@ -28,6 +29,8 @@ _WORDS = {
     "outcome": "the outcome reward model",
     "outcome, more": "an outcome reward model with more labels",
     "majority": "majority voting",
+    "vote weighed by process": "a vote weighed by the process reward model",
+    "vote weighed by outcome": "a vote weighed by the outcome reward model",
 }
 
 
