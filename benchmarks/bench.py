@@ -109,7 +109,8 @@ def page(kept: dict[str, dict[str, Any]]) -> str:
                 if json.dumps(entry["machine"]) == text:
                     each = Measured(**{name: entry[name] for name in Measured._fields})
                     value = f"{each.value:.3g}" if each.holds else f"**{each.value:.3g}**"
-                    lines.append(f"| {each.what}, {each.unit} | {value} | {each.wanted} |")
+                    unit = "" if each.unit == "times" else f", {each.unit}"
+                    lines.append(f"| {each.what}{unit} | {value} | {each.wanted} |")
             lines.append("")
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ every n from 1 to 1,860.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,14 +60,20 @@ def measured(num_problems: int, num_samples: int) -> Measured:
     details["standard error of the trials"] = float(
         voting(answers, correct, [num_samples // 2]).std_error_N[0]
     )
-    return Measured("seconds for all n", sum(time.wall for time in times.values()), BOUND, True, details)
+    what = f"best-of-n of {num_samples:,} samples x {num_problems} problems"
+    return Measured(what, sum(time.wall for time in times.values()), BOUND, True, details, "seconds")
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> list[Measured]:
+    """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=500)
     parser.add_argument("--samples", type=int, default=1860)
-    options = parser.parse_args()
-    found = measured(options.problems, options.samples)
-    print(table([found]))
-    print(found.details)
+    options = parser.parse_args(arguments)
+    found = [measured(options.problems, options.samples)]
+    print(table(found))
+    return found
+
+
+if __name__ == "__main__":
+    main()

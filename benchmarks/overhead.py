@@ -47,8 +47,8 @@ def graph_cost(folder: Path, number: int) -> list[Measured]:
     details["load before"] = os.getloadavg()[0]
     what = f"{number:,} trivial stages"
     return [
-        Measured(f"{what}: seconds to plan", planned.wall, 2.0, True, {"all": planned}),
-        Measured(f"{what}: seconds to run inline", ran.wall, 60.0, True, details),
+        Measured(f"{what} to plan", planned.wall, 2.0, True, {"all": planned}, "seconds"),
+        Measured(f"{what} to run inline", ran.wall, 60.0, True, details, "seconds"),
     ]
 
 
@@ -61,8 +61,8 @@ def list_cost(folder: Path, number: int, rounds: int) -> list[Measured]:
         times = [_command((*command, "--store", str(store.root))) for _ in range(rounds)]
         best = min(times)
         details = {"rounds": times, "without a store": _command(("list", "--store", str(folder / "none")))}
-        what = f"{number:,} done: seconds of surpass {' '.join(command)}"
-        found.append(Measured(what, best.wall, 3.0, True, details))
+        what = f"{number:,} done: surpass {' '.join(command)}"
+        found.append(Measured(what, best.wall, 3.0, True, details, "seconds"))
     return found
 
 
@@ -94,8 +94,8 @@ def sweep_cost(number: int) -> list[Measured]:
         command = [sys.executable, str(HERE / "overhead_sweep.py"), sweep, str(number)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         details = json.loads(done.stdout)
-        what = f"{details['stages']:,} stages ({sweep}): GB to plan"
-        found.append(Measured(what, details["peak_gigabytes"], 2.0, True, details))
+        what = f"{details['stages']:,} stages ({sweep}) to plan"
+        found.append(Measured(what, details["peak_gigabytes"], 2.0, True, details, "GB"))
     return found
 
 

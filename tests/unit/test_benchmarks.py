@@ -173,8 +173,8 @@ def test_what_was_measured_is_kept_and_put_into_the_page(tmp_path, monkeypatch):
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| that, times | 12.3 | at least 10 |" in text
-    assert "| this, times | **3** | at least 10 |" in text
+    assert "| that | 12.3 | at least 10 |" in text
+    assert "| this | **3** | at least 10 |" in text
 
 
 def test_what_needs_data_is_left_out_without(capsys):
