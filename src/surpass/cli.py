@@ -177,9 +177,7 @@ def run(
                 artifact = run_stage(stage, opened, engine=engine, settings=settings, display=shown)
                 print_stage(artifact, shown.tally(), as_json=as_json)
                 return
-            results = run_study(
-                chosen, opened, engine=engine, settings=settings, display=shown, track=track
-            )
+            results = run_study(chosen, opened, engine=engine, settings=settings, display=shown, track=track)
     conclude(chosen, results, folder, None if quiet else shown.tally(), as_json=as_json)
 
 

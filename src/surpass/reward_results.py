@@ -294,7 +294,9 @@ def _efficiency(points: Mapping[str, list[dict[str, Any]]], more: float) -> dict
         return LearningCurve(sizes=tuple(row["solutions"] + extra for row in rows), accuracies=by_seed)
 
     try:
-        return _without_nan(asdict(data_efficiency(learned("uniform", 0.0), learned("convincing", more))))
+        found = data_efficiency(learned("uniform", 0.0), learned("convincing", more))
+        said: dict[str, Any] = _without_nan(asdict(found))
+        return said
     except DataError as error:
         return {"reason": str(error)}
 

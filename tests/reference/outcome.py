@@ -44,7 +44,7 @@ def loss_of(verdicts: list[list[float]], start: int, label: list[float]) -> floa
 def chosen_of(
     candidates: list[tuple[int, float, bool, float]], count: int, wrong_share: float | None
 ) -> list[int]:
-    """Rows of candidates (row, mark, correct, score), taken one after the other; no share for uniform ones."""
+    """Rows of candidates (row, mark, correct, score), one after the other; no share for uniform ones."""
     left = list(candidates)
     taken: list[int] = []
     while left and len(taken) < count:

@@ -23,6 +23,7 @@ from surpass.explain import DONE, distance, explain, explain_one, flat, nearest
 from surpass.identity import digest_of, execution_field
 from surpass.layout import kinds
 from surpass.lease import acquire
+from surpass.lineage import reads
 from surpass.recipes.chess import FINE_TUNING
 from surpass.records import RECORD, keep_record, recorded
 from surpass.report.upkeep import in_words, words
@@ -33,7 +34,6 @@ from surpass.study import Study, targets
 from surpass.sweeping import sweep
 from surpass.upkeep import SCRATCH, Plan, Rules, plan, reachable, rules_for
 from surpass.usage import held, usage
-from surpass.lineage import reads
 from surpass.uses import busy, using
 
 DAY = 86400.0
