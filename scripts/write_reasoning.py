@@ -47,9 +47,9 @@ TAIL = """## What it says, and what not
   it is that one fools the judge. Most of its wrong choices are answers that no other sample gives, so slips
   of one author, which a model of 236,240 parameters cannot check; misconceptions, which many authors share,
   it knows. In the paper the process reward model gets better up to 1,860 samples; its models are large.
-- **As weights of votes, both beat the majority by far**: a vote forgives single slips, and the weights know the
-  misconceptions for which the majority falls. Process beats outcome beyond noise on the longer chains; on problems
-  like those learned from the two cannot be told apart.
+- **As weights of votes, both beat the majority by far**: a vote forgives single slips, and the weights know
+  the misconceptions for which the majority falls. Process beats outcome beyond noise on the longer chains; on
+  problems like those learned from the two cannot be told apart.
 - `outcome, more` has hardly more: authors write few solutions of a problem that differ, and equal ones are
   labelled once.
 - The shipped reasoner was not taken as generator: it has the right answer in a tenth of the samples, nearly
