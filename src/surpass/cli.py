@@ -217,7 +217,7 @@ def plan(
 def analyse(
     study: StudyName, overrides: Overrides = None, store: StoreFolder = DEFAULT_STORE, as_json: Json = False
 ) -> None:
-    """Show whose errors students make, and what weak labels are worth."""
+    """Show whose errors students make and what labels are worth."""
     from surpass.experiment import gather
     from surpass.report.analysis import analysis, print_analysis
 

@@ -42,7 +42,7 @@ def reasoning(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Process and outcome reward models: what choosing the best of n solutions is worth.
+    """Compare process and outcome reward models by best-of-n.
 
     Interrupted, it goes on where it was when run again. Writes results.json and curves.svg.
     """

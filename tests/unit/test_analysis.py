@@ -149,6 +149,7 @@ class TestPrinted:
             "groups": 0,
             "layers": 0,
             "saliency": 0,
+            "steps": 0,
         }
 
     def test_for_people(self, finished, capsys):

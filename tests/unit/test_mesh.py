@@ -66,11 +66,12 @@ class TestParse:
         with pytest.raises(ConfigError, match="mesh"):
             Settings(mesh=text)
 
-    @pytest.mark.parametrize("settings", [{"workers": 2}, {"address": "auto"}, {"slurm": "partition=x"}])
-    def test_a_mesh_has_all_devices_to_itself(self, settings):
-        with pytest.raises(ConfigError, match="mesh=data=2 spreads each fit over all devices"):
+    @pytest.mark.parametrize("settings", [{"workers": 2}, {"slurm": "partition=x"}])
+    def test_a_mesh_goes_with_inline_and_ray(self, settings):
+        with pytest.raises(ConfigError, match="mesh=data=2 spreads each fit over several devices"):
             find_engine(None, Settings(mesh="data=2", **settings))
         assert find_engine(None, Settings(mesh="data=2")) is find_engine("inline")
+        assert find_engine("ray", Settings(mesh="data=2")) is find_engine("ray")
 
 
 class TestDevices:

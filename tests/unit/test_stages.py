@@ -22,23 +22,32 @@ from surpass.stages import (
     TRUTH,
     Adapt,
     Blend,
+    Chosen,
     Compare,
     Context,
     Diversify,
     Examples,
     Features,
     Fit,
+    Graded,
     Hint,
     Label,
     LabelStage,
     ModelStage,
+    Outcomes,
     Prompt,
+    Rate,
     Relabel,
     Retrain,
+    RollOuts,
+    Sample,
     Score,
     Stage,
+    Steps,
     Stop,
+    Synthetic,
     Truth,
+    Written,
 )
 from surpass.stages.features import one_pass
 from surpass.tasks import ExampleTables
@@ -46,6 +55,7 @@ from surpass.tasks.chess import ChessTask
 from surpass.tasks.planted import PlantedTask
 from surpass.tasks.puzzles import SHIPPED
 from surpass.train.recipe import Recipe
+from surpass.world.task import WorldTask
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,15 @@ class Chain:
     diversify: Diversify
     score: Score
     compare: Compare
+    sample: Sample
+    written: Written
+    graded: Graded
+    chosen: Chosen
+    steps: Steps
+    outcomes: Outcomes
+    rollouts: RollOuts
+    synthetic: Synthetic
+    rate: Rate
 
 
 def chain(model: str, *, examples: dict[str, Any] | None = None, fit: dict[str, Any] | None = None) -> Chain:
@@ -77,6 +96,11 @@ def chain(model: str, *, examples: dict[str, Any] | None = None, fit: dict[str, 
     labels = Label(source=learned, examples=first)
     hard = Relabel(labels=(labels,), rule="harden")
     states = Features(source=learned, examples=first)
+    problems = Examples(task=WorldTask(), part="student", size=10, seed=first.seed)
+    sample = Sample(source=learned, examples=problems, num_samples=4, seed=0)
+    graded = Graded(samples=sample)
+    steps = Steps(solutions=graded)
+    judged = Label(source=learned, examples=steps)
     return Chain(
         examples=first,
         truth=Truth(examples=first),
@@ -95,6 +119,15 @@ def chain(model: str, *, examples: dict[str, Any] | None = None, fit: dict[str, 
         ),
         score=Score(labels=hard, examples=first),
         compare=Compare(student=hard, weak=labels, examples=first),
+        sample=sample,
+        written=Written(examples=problems, num_samples=4, seed=0),
+        graded=graded,
+        chosen=Chosen(solutions=graded, per_problem=2, rule="convincing", labels=judged),
+        steps=steps,
+        outcomes=Outcomes(solutions=graded),
+        rollouts=RollOuts(source=learned, examples=steps, seed=0),
+        synthetic=Synthetic(labels=judged, examples=steps),
+        rate=Rate(solutions=graded, labels=judged),
     )
 
 
@@ -128,6 +161,9 @@ def changes(tmp_path: Path, stages: Chain, encoder: str) -> dict[type[Stage], di
     places = one_pass([Features(source=name, examples=stages.examples) for name in named]).read_outs
     examples = replace(stages.examples, size=11)
     label = replace(stages.label, examples=examples)
+    problems = replace(stages.sample.examples, size=11)
+    other = replace(stages.graded, grader="math-verify")
+    judged = Label(source=stages.fit, examples=stages.steps)
     return {
         Examples: {
             "task": ToyTask(split_seed=1),
@@ -195,6 +231,38 @@ def changes(tmp_path: Path, stages: Chain, encoder: str) -> dict[type[Stage], di
         },
         Score: {"labels": label, "examples": examples},
         Compare: {"student": label, "weak": stages.relabel, "examples": examples},
+        Sample: {
+            "source": two,
+            "examples": problems,
+            "num_samples": 5,
+            "temperature": 0.5,
+            "seed": 1,
+        },
+        Written: {"examples": problems, "num_samples": 5, "seed": 1},
+        Graded: {"samples": stages.written, "grader": "exact"},
+        Chosen: {
+            "solutions": other,
+            "per_problem": 3,
+            "rule": {"rule": "uniform", "labels": None},
+            "labels": replace(judged, source=two),
+            "reduction": "minimum",
+            "wrong_share": 0.5,
+            "seed": 1,
+        },
+        Steps: {"solutions": other, "whole": True, "classes": 3, "neutral": "wrong"},
+        Outcomes: {"solutions": other},
+        RollOuts: {
+            "source": two,
+            "examples": replace(stages.steps, solutions=other),
+            "num_samples": 9,
+            "target": "hard",
+            "grader": "exact",
+            "temperature": 0.5,
+            "max_new_tokens": 100,
+            "seed": 1,
+        },
+        Synthetic: {"labels": replace(judged, source=two), "examples": stages.outcomes, "threshold": 0.3},
+        Rate: {"solutions": other, "labels": None},
     }
 
 
@@ -223,14 +291,18 @@ class TestId:
 
     def test_every_stage_has_its_own(self, stages):
         assert {type(getattr(stages, field.name)) for field in fields(stages)} == set(STAGES.values())
-        assert len({of_kind(stages, kind).id for kind in STAGES.values()}) == len(STAGES) == 15
+        assert len({of_kind(stages, kind).id for kind in STAGES.values()}) == len(STAGES) == 24
 
     def test_every_field_counts(self, stages, changes):
         assert changes.keys() == set(STAGES.values())
         for kind, others in changes.items():
-            assert others.keys() == {field.name for field in fields(kind)}
+            execution = {
+                field.name for field in fields(kind) if field.metadata.get("surpass.role") == "execution"
+            }
+            assert {field.name for field in fields(kind)} - execution <= others.keys()
             stage = of_kind(stages, kind)
-            ids = {replace(stage, **{name: value}).id for name, value in others.items()}
+            each = [value if isinstance(value, dict) else {name: value} for name, value in others.items()]
+            ids = {replace(stage, **given).id for given in each}
             assert len(ids | {stage.id}) == 1 + len(others), kind
 
     @pytest.mark.parametrize("field", sorted({field.name for field in fields(Recipe)} - {"optimizer"}))
@@ -277,7 +349,7 @@ class TestId:
         same = {
             kind for kind in STAGES if of_kind(stages, STAGES[kind]).id == of_kind(other, STAGES[kind]).id
         }
-        assert same == {"examples", "truth", "adapt", "prompt"}
+        assert same == {"examples", "truth", "adapt", "prompt", "written"}
         first = chain(model, examples={"seed": 3})
         assert all(of_kind(first, kind).id != of_kind(stages, kind).id for kind in STAGES.values())
 
@@ -469,9 +541,11 @@ class TestUpstream:
 class TestWhoseTruth:
     def test_of_each_kind(self, stages):
         given = {field.name for field in fields(stages) if getattr(stages, field.name).truth_of is not None}
-        assert given == {"truth", "fit", "stop", "prompt", "retrain", "diversify"}
-        for name in given:
+        assert given == {"truth", "fit", "stop", "prompt", "retrain", "diversify", "graded", "rollouts"}
+        for name in given - {"graded", "rollouts"}:
             assert getattr(stages, name).truth_of is stages.examples
+        assert stages.graded.truth_of is stages.sample.examples
+        assert stages.rollouts.truth_of is not None
 
     def test_none_where_labels_take_its_place(self, stages):
         fit = replace(stages.fit, labels=stages.label)
@@ -742,6 +816,8 @@ def test_what_they_give(stages):
         "truth",
         "label",
         "relabel",
+        "rollouts",
+        "synthetic",
     }
 
 

@@ -23,7 +23,7 @@ _SIGNS = {1: "+", 0: "0", -1: "-", None: " "}
 
 world_app = typer.Typer(
     name="world",
-    help="An offline world of reasoning: problems, an exact checker of steps, small language models.",
+    help="Problems whose every step is checked, and small reasoners.",
     no_args_is_help=True,
     add_completion=False,
 )
