@@ -301,6 +301,7 @@ def main() -> None:
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
     parser.add_argument("--only", nargs="+", type=int, default=(), help="numbers of faults to do again")
     parser.add_argument("--json", type=Path, help="where the outcome goes")
+    parser.add_argument("--round", default="", help="what the counts are headed with")
     parser.add_argument(
         "--write", nargs="+", type=Path, help="only put the counts of such files into the page"
     )
