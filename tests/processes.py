@@ -197,6 +197,15 @@ def _live(arguments: list[str], cwd: str, output: str, refuse: tuple[str, int] |
     """Be the child."""
     from surpass.cli import main
 
+    write_to(output, cwd)
+    sys.argv = ["surpass", *arguments]
+    if refuse is not None:
+        _refuse_writing(*refuse)
+    end_with(main)
+
+
+def write_to(output: str, cwd: str) -> None:
+    """Live in one folder and write what is printed into files of another."""
     os.chdir(cwd)
     flags = os.O_WRONLY | os.O_CREAT
     for descriptor, path, mode in (
@@ -205,12 +214,13 @@ def _live(arguments: list[str], cwd: str, output: str, refuse: tuple[str, int] |
         (2, f"{output}/err", flags),
     ):
         os.dup2(os.open(path, mode), descriptor)
-    sys.argv = ["surpass", *arguments]
-    if refuse is not None:
-        _refuse_writing(*refuse)
+
+
+def end_with(run: Callable[[], int | None]) -> None:
+    """End this process as a script would that runs this: with the code that it gives, or leaves by."""
     code = 1
     try:
-        main()
+        code = run() or 0
     except SystemExit as end:
         code = int(end.code or 0)
     except BaseException:

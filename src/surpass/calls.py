@@ -135,6 +135,8 @@ def look_here() -> None:
 
 def is_outside(text: str) -> bool:
     """Whether a text names a `module:function` of somebody else's."""
+    if ":" not in text:
+        return False
     module, colon, _ = parse(text).name.partition(":")
     return bool(colon) and module.partition(".")[0] != PACKAGE
 

@@ -4,9 +4,17 @@ Every message names the value that was wrong, what is allowed, and what to do ne
 line prints the message alone, on one line; a traceback is for our own mistakes only.
 """
 
+from __future__ import annotations
+
 
 class SurpassError(Exception):
     """Base of every error that a user can cause or mend."""
+
+
+def error_named(name: str) -> type[SurpassError] | None:
+    """The kind of error that another process names; None where it is none of ours."""
+    kind = globals().get(name)
+    return kind if isinstance(kind, type) and issubclass(kind, SurpassError) else None
 
 
 class ConfigError(SurpassError, ValueError):

@@ -21,14 +21,24 @@ _MOST_SEEDS = 10_000
 _SEEDS = f"give a number of seeds from 1 to {_MOST_SEEDS}, a list 0,1,2 or a range 0-9"
 
 
-def _whole(text: str, name: str) -> int:
+def whole(text: str, name: str) -> int:
+    """A whole number.
+
+    Raises:
+        ConfigError: It is none.
+    """
     try:
         return int(text)
     except ValueError:
         raise ConfigError(f"{name}={text} is no whole number") from None
 
 
-def _real(text: str, name: str) -> float:
+def real(text: str, name: str) -> float:
+    """A number.
+
+    Raises:
+        ConfigError: It is none.
+    """
     try:
         return float(text)
     except ValueError:
@@ -98,7 +108,7 @@ def _models(text: str, name: str) -> tuple[str, ...]:
 def _rates(text: str, name: str) -> tuple[tuple[str, float], ...]:
     """`package:mpnet=4e-5,package:minilm-l6=1e-4`: models with a learning rate of their own."""
     pairs = _by_model(text, name, "MODEL=4e-5")
-    return tuple((model, _real(rate, f"{name}={model}")) for model, rate in pairs)
+    return tuple((model, real(rate, f"{name}={model}")) for model, rate in pairs)
 
 
 def _adapters(text: str, name: str) -> tuple[tuple[str, str], ...]:
@@ -125,14 +135,19 @@ def _task(text: str, name: str) -> Task:
 
 
 def _whole_or_all(text: str, name: str) -> int | None:
-    return None if text == "all" else _whole(text, name)
+    return None if text == "all" else whole(text, name)
 
 
 def _text(text: str, name: str) -> str:
     return text
 
 
-def _yes_or_no(text: str, name: str) -> bool:
+def yes_or_no(text: str, name: str) -> bool:
+    """Whether it says yes.
+
+    Raises:
+        ConfigError: It says neither yes nor no.
+    """
     if text not in ("yes", "no"):
         raise ConfigError(f"{name}={text} must be yes or no")
     return text == "yes"
@@ -151,27 +166,27 @@ _STUDY: dict[str, Callable[[str, str], Any]] = {
     "train_mix": _text,
     "test_mix": _text,
     "test_part": _text,
-    "early_stopping": _yes_or_no,
+    "early_stopping": yes_or_no,
     "learning_rates": _rates,
     "adapter": _text,
     "adapters": _adapters,
     "supervisor": _text,
 }
 _RECIPE: dict[str, Callable[[str, str], Any]] = {
-    "epochs": _whole,
-    "batch_size": _whole,
-    "learning_rate": _real,
+    "epochs": whole,
+    "batch_size": whole,
+    "learning_rate": real,
     "schedule": _text,
-    "warmup_frac": _real,
-    "weight_decay": _real,
+    "warmup_frac": real,
+    "weight_decay": real,
     "optimizer": _text,
 }
 # How a task's own settings are read, by their annotation; others cannot be named.
 _TASK_TYPES: dict[str, Callable[[str, str], Any]] = {
     "str": _text,
     "str | None": _text,
-    "int": _whole,
-    "float": _real,
+    "int": whole,
+    "float": real,
 }
 assert set(_RECIPE) == {field.name for field in fields(Recipe)}
 

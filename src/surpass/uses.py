@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,27 +108,6 @@ def claim(leases: Path, id: str, uses: Iterable[str]) -> Claim | None:
         lease.release()
         raise
     return Claim(lease, path)
-
-
-@contextmanager
-def using(leases: Path, id: str, uses: Iterable[str]) -> Iterator[None]:
-    """Say what a stage reads while its lease is held.
-
-    Args:
-        leases: The store's folder of leases.
-        id: The stage's id; its lease is ours.
-        uses: Ids of the artifacts it reads.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    path = leases / f"{id}.uses"
-    _say(path, uses)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
 
 
 def _say(path: Path, uses: Iterable[str]) -> None:

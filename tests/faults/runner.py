@@ -13,15 +13,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":  # the folder of this file is not to be seen; `tests` is
     sys.path[0] = str(Path(__file__).parent.parent)
 
-from processes import ENVIRONMENT, Child, Nursery, _serve
+from processes import ENVIRONMENT, Child, Nursery, _serve, end_with, write_to
 
 
 class Farm(Nursery):
@@ -46,39 +46,26 @@ class Farm(Nursery):
 
 def live(arguments: list[str], cwd: str, output: str, env: dict[str, str]) -> None:
     """Be the child."""
-    os.chdir(cwd)
+    write_to(output, cwd)
     os.environ.update(env)
-    flags = os.O_WRONLY | os.O_CREAT
-    for descriptor, path, mode in (
-        (0, os.devnull, os.O_RDONLY),
-        (1, f"{output}/out", flags),
-        (2, f"{output}/err", flags),
-    ):
-        os.dup2(os.open(path, mode), descriptor)
-    code = 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
     faulthandler.register(signal.SIGUSR2, all_threads=True)  # asked where it hangs
-    try:
-        from faults.shims import install
+    end_with(partial(_told, arguments))
 
-        install()
-        if arguments[0] == "graph":
-            sys.argv = ["surpass", "run", "graph"]
-            code = run_graph(*arguments[1:])
-        else:
-            from surpass.cli import main
 
-            sys.argv = ["surpass", *arguments]
-            main()
-            code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def _told(arguments: list[str]) -> int:
+    from faults.shims import install
+
+    install()
+    if arguments[0] == "graph":
+        sys.argv = ["surpass", "run", "graph"]
+        return run_graph(*arguments[1:])
+    from surpass.cli import main
+
+    sys.argv = ["surpass", *arguments]
+    main()
+    return 0
 
 
 def run_graph(engine: str, store: str, log: str, told: str) -> int:

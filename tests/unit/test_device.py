@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from reference.language import inputs_of, pairs_of, save_tiny, some_texts
+from surpass.environment import DEVICE
 from surpass.errors import ConfigError
 from surpass.models import device
-from surpass.models.device import VARIABLE, Place, place
+from surpass.models.device import Place, place
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
 
@@ -22,10 +23,10 @@ def folder(request, tmp_path_factory):
 
 class TestPlace:
     def test_the_cpu_in_float32_without_anything_else(self, monkeypatch):
-        monkeypatch.delenv(VARIABLE, raising=False)
+        monkeypatch.delenv(DEVICE, raising=False)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert place() == Place(torch.device("cpu"), bf16=False)
-        monkeypatch.setenv(VARIABLE, "")
+        monkeypatch.setenv(DEVICE, "")
         assert place() == Place(torch.device("cpu"), bf16=False)
 
     @pytest.mark.parametrize(("capability", "bf16"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
@@ -33,20 +34,20 @@ class TestPlace:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-        monkeypatch.delenv(VARIABLE, raising=False)
+        monkeypatch.delenv(DEVICE, raising=False)
         assert place() == Place(torch.device("cuda"), bf16)
-        monkeypatch.setenv(VARIABLE, "cuda:1")
+        monkeypatch.setenv(DEVICE, "cuda:1")
         assert place() == Place(torch.device("cuda:1"), bf16)
         assert place().pass_cost > Place(torch.device("cpu")).pass_cost
-        monkeypatch.setenv(VARIABLE, "cpu")
+        monkeypatch.setenv(DEVICE, "cpu")
         assert place() == Place(torch.device("cpu"), bf16=False)
-        monkeypatch.setenv(VARIABLE, "cuda:2")
+        monkeypatch.setenv(DEVICE, "cuda:2")
         with pytest.raises(ConfigError, match="SURPASS_DEVICE='cuda:2' is not there; say cpu"):
             place()
 
     @pytest.mark.parametrize("name", ["gpu", "meta", "cuda:x", "7"])
     def test_what_is_none(self, monkeypatch, name):
-        monkeypatch.setenv(VARIABLE, name)
+        monkeypatch.setenv(DEVICE, name)
         with pytest.raises(ConfigError, match=f"SURPASS_DEVICE='{name}' is no device; say one of cpu, cuda"):
             place()
 
@@ -54,7 +55,7 @@ class TestPlace:
     def test_what_is_not_there(self, monkeypatch, name):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-        monkeypatch.setenv(VARIABLE, name)
+        monkeypatch.setenv(DEVICE, name)
         with pytest.raises(ConfigError, match=f"SURPASS_DEVICE='{name}' is not there"):
             place()
 

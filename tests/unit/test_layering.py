@@ -27,6 +27,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "invocation",
         "memory",
         "durations",
+        "environment",
         "hub",
         "active",
     ),

@@ -34,7 +34,7 @@ from surpass.study import Study, targets
 from surpass.sweeping import sweep
 from surpass.upkeep import SCRATCH, Plan, Rules, plan, reachable, rules_for
 from surpass.usage import held, usage
-from surpass.uses import busy, using
+from surpass.uses import busy
 
 DAY = 86400.0
 GONE_OWNER = {"host": "elsewhere", "boot": "", "namespace": "", "pid": 1, "started": ""}
@@ -150,9 +150,9 @@ class TestRules:
         rules = Rules(older_than=rng.choice([None, 30 * DAY]), needed=needed, keep_results=rng.random() < 0.5)
         used = {stage.id for stage in made if rng.random() < 0.2}
         manifests = [artifact.manifest for artifact in store.artifacts()]
-        lease = acquire(store.leases, digest_of("running"))
-        assert lease is not None
-        with lease, using(store.leases, digest_of("running"), used):
+        claim = store.claim(digest_of("running"), used)
+        assert claim is not None
+        with claim:
             found = plan(store, rules)
             expected = twin.goes(
                 manifests,
@@ -273,9 +273,9 @@ class TestBesideOthers:
         put(store, first)
         put(store, second)
         running = Note(name="running", before=(first,))
-        lease = acquire(store.leases, running.id)
-        assert lease is not None
-        with lease, using(store.leases, running.id, reads([first])):
+        claim = store.claim(running.id, reads([first]))
+        assert claim is not None
+        with claim:
             (one,) = busy(store.leases)
             assert (one.id, one.uses) == (running.id, frozenset({first.id}))
             found = plan(store, Rules(older_than=0), now=time.time() + 1)
@@ -310,9 +310,9 @@ class TestBesideOthers:
         stage, reader = Note(name="read"), Note(name="reader")
         put(store, stage)
         found = plan(store, Rules(older_than=0), now=time.time() + 1)
-        lease = acquire(store.leases, reader.id)
-        assert lease is not None
-        with lease, using(store.leases, reader.id, {stage.id}):
+        claim = store.claim(reader.id, {stage.id})
+        assert claim is not None
+        with claim:
             swept = sweep(store, found, Rules(older_than=0))
         assert [entry.id for entry in swept.stayed] == [stage.id]
         assert store.find(stage.kind, stage.id) is not None

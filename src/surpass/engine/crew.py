@@ -11,10 +11,8 @@ from typing import NamedTuple, Protocol
 from surpass.engine.graph import Graph
 from surpass.engine.messages import Message
 from surpass.engine.work import Settings, never
+from surpass.environment import DEVICE, THREAD_VARIABLES
 from surpass.stages import Stage
-
-DEVICE = "SURPASS_DEVICE"
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class Worker:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from itertools import count
 
-from surpass import errors
 from surpass.engine.agenda import Agenda
 from surpass.engine.crew import Crew, Lost, Worker
 from surpass.engine.graph import Graph, outstanding
@@ -35,7 +34,7 @@ from surpass.engine.ordering import grows, urgency
 from surpass.engine.progress import Display, Silent
 from surpass.engine.work import STOPPED, WAIT_SECONDS, Failures, Settings
 from surpass.engine.work import together as grouped
-from surpass.errors import ConfigError, Stopped, StoreError, SurpassError
+from surpass.errors import ConfigError, Stopped, StoreError, SurpassError, error_named
 from surpass.stages import Stage
 from surpass.store import Store
 
@@ -256,7 +255,7 @@ class _Run:
 
 def rebuilt(failure: Failure, more: str = "") -> SurpassError:
     """The error that a worker has met; with where to read more, unless it is one of ours that says all."""
-    kind = getattr(errors, failure.error, None)
-    if isinstance(kind, type) and issubclass(kind, SurpassError):
+    kind = error_named(failure.error)
+    if kind is not None:
         return kind(failure.text)
     return SurpassError(f"{failure.text}; run again with engine=inline to see where{more}")

@@ -16,8 +16,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from surpass.engine.crew import THREAD_VARIABLES, num_devices, total_threads
+from surpass.engine.crew import num_devices, total_threads
 from surpass.engine.work import Settings
+from surpass.environment import THREAD_VARIABLES
 from surpass.errors import ConfigError
 from surpass.train.mesh import Mesh
 

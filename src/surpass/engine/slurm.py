@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from surpass.disk import atomic_write
-from surpass.engine.crew import THREAD_VARIABLES, Lost, News, Worker, with_upstream
+from surpass.engine.crew import Lost, News, Worker, with_upstream
 from surpass.engine.driver import TRIES, drive
 from surpass.engine.graph import Graph
 from surpass.engine.mail import PULSE, Inbox, Outbox
@@ -31,6 +31,7 @@ from surpass.engine.progress import Display, Silent
 from surpass.engine.slurm_job import TASK, work
 from surpass.engine.slurm_parameters import Parameters
 from surpass.engine.work import Settings
+from surpass.environment import THREAD_VARIABLES
 from surpass.errors import ConfigError
 from surpass.stages import Stage
 from surpass.store import Store

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import torch
 
+from surpass.environment import DEVICE
 from surpass.errors import ConfigError
 
-VARIABLE = "SURPASS_DEVICE"
 _KINDS = ("cpu", "cuda", "mps")
 _FAST_AT_BF16 = (8, 0)
 
@@ -56,15 +56,15 @@ def place() -> Place:
     Raises:
         ConfigError: `SURPASS_DEVICE` names no device, or one that is not there.
     """
-    name = os.environ.get(VARIABLE, "") or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = os.environ.get(DEVICE, "") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in _KINDS:
-        raise ConfigError(f"{VARIABLE}={name!r} is no device; say one of {', '.join(_KINDS)}, or cuda:1")
+        raise ConfigError(f"{DEVICE}={name!r} is no device; say one of {', '.join(_KINDS)}, or cuda:1")
     if not _is_there(device):
-        raise ConfigError(f"{VARIABLE}={name!r} is not there; say cpu, or leave the variable out")
+        raise ConfigError(f"{DEVICE}={name!r} is not there; say cpu, or leave the variable out")
     bf16 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FAST_AT_BF16
     return Place(device, bf16)
 

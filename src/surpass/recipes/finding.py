@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TypeVar
 
 from surpass.calls import look_here
 from surpass.errors import ConfigError
@@ -13,6 +14,8 @@ from surpass.recipes import find_recipe, settings_of
 from surpass.study import Study
 
 _LAYERS = "layers="
+
+Made = TypeVar("Made")
 
 
 def find_study(name: str, overrides: Sequence[str] = ()) -> Study:
@@ -30,16 +33,30 @@ def find_study(name: str, overrides: Sequence[str] = ()) -> Study:
     if sweeps:
         rest = [text for text in overrides if text not in sweeps]
         return layer_study(find_study(name, rest), whole_numbers(sweeps[-1].removeprefix(_LAYERS), "layers"))
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         told, others = given(settings_of(name), overrides)
         return override(find_recipe(name, **told), others)
+    return override(made_elsewhere(name, Study, "a surpass.Study"), overrides)
+
+
+def made_elsewhere(name: str, kind: type[Made], called: str) -> Made:
+    """What somebody's `module:function` gives, or what is called so there.
+
+    Args:
+        name: The module and the function.
+        kind: What it has to be.
+        called: What that is for people.
+
+    Raises:
+        ConfigError: There is no such thing, or it is something else.
+    """
+    module, _, function = name.partition(":")
     look_here()
     try:
         make = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"no study {name!r} ({error}); name it as your_module:function") from None
     study = make() if callable(make) else make
-    if not isinstance(study, Study):
-        raise ConfigError(f"{name} gives {type(study).__name__}; it must return a surpass.Study")
-    return override(study, overrides)
+    if not isinstance(study, kind):
+        raise ConfigError(f"{name} gives {type(study).__name__}; it must return {called}")
+    return study

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
-from surpass.calls import look_here
 from surpass.errors import ConfigError
-from surpass.overrides import whole_numbers
+from surpass.overrides import real, whole, whole_numbers, yes_or_no
+from surpass.recipes.finding import made_elsewhere
 from surpass.reward_study import RewardStudy
 from surpass.stages.solutions import AUTHORS
 from surpass.tasks import find_task
@@ -70,20 +69,11 @@ def find_reward_study(name: str, overrides: Sequence[str] = ()) -> RewardStudy:
 
 
 def _named(name: str) -> RewardStudy:
-    module, colon, function = name.partition(":")
-    if not colon:
-        if name not in REWARD_RECIPES:
-            raise ConfigError(f"no study {name!r} of reward models; there are: {', '.join(REWARD_RECIPES)}")
-        return REWARD_RECIPES[name]()
-    look_here()
-    try:
-        make = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"no study {name!r} ({error}); name it as your_module:function") from None
-    study = make() if callable(make) else make
-    if not isinstance(study, RewardStudy):
-        raise ConfigError(f"{name} gives {type(study).__name__}; it must return a RewardStudy")
-    return study
+    if ":" in name:
+        return made_elsewhere(name, RewardStudy, "a RewardStudy")
+    if name not in REWARD_RECIPES:
+        raise ConfigError(f"no study {name!r} of reward models; there are: {', '.join(REWARD_RECIPES)}")
+    return REWARD_RECIPES[name]()
 
 
 def _changed(study: RewardStudy, overrides: Sequence[str]) -> RewardStudy:
@@ -114,17 +104,9 @@ def _changed(study: RewardStudy, overrides: Sequence[str]) -> RewardStudy:
 
 def _read(kind: str, name: str, value: str) -> Any:
     """A text as a value of the type that a field has."""
-    try:
-        if kind == "int":
-            return int(value)
-        if kind == "float":
-            return float(value)
-    except ValueError:
-        raise ConfigError(f"{name}={value} is no {'whole ' if kind == 'int' else ''}number") from None
-    if kind == "bool":
-        if value not in ("yes", "no"):
-            raise ConfigError(f"{name}={value} must be yes or no")
-        return value == "yes"
+    plain = {"int": whole, "float": real, "bool": yes_or_no}
+    if kind in plain:
+        return plain[kind](value, name)
     if kind == "tuple[int, ...]":
         if value == "none":
             return ()

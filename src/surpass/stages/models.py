@@ -84,17 +84,18 @@ class Fit(ModelStage):
     @property
     def origin(self) -> str | None:
         """The pretrained weights, if the head alone is trained on them."""
-        return resolve(self.model).digest if self._trains_head and self.keeps_changes else None
+        return resolve(self.model).digest if self.trains_head and self.keeps_changes else None
 
     @property
-    def _trains_head(self) -> bool:
+    def trains_head(self) -> bool:
+        """Whether the head alone is trained."""
         return parse(self.adapter).name == "frozen"
 
     @cached_property
     def features_source(self) -> ModelStage | str | None:
         """The model whose states the head reads, if the head alone is trained and they are worth keeping."""
         source = resolve(self.model)
-        if not self._trains_head or source.family not in GIVE_STATES or source.path is None:
+        if not self.trains_head or source.family not in GIVE_STATES or source.path is None:
             return None
         if completes(self.examples):
             return None

@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
+from surpass.errors import ConfigError
+
 
 class ExampleTables(NamedTuple):
     """Examples and their sealed truth, row for row.
@@ -80,3 +82,32 @@ class Task(Protocol):
             ConfigError: There is no such part, or it holds fewer than `size` examples.
         """
         ...
+
+
+class CompletionTask:
+    """What tasks of prompts to be completed have in common."""
+
+    max_new_tokens: int
+
+    def require_limit(self) -> None:
+        """Refuse a length of completions that is none.
+
+        Raises:
+            ConfigError: It is below 1, or no whole number.
+        """
+        if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens={self.max_new_tokens!r} must be a whole number of at least 1")
+
+    @property
+    def families(self) -> frozenset[str]:
+        """Language models that write."""
+        return frozenset({"causal"})
+
+    @property
+    def num_classes(self) -> None:
+        """None: there are no candidates."""
+
+    @property
+    def stops_early(self) -> bool:
+        """Not by default (Burns et al. 2023, appendix A.2)."""
+        return False

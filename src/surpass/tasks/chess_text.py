@@ -25,17 +25,17 @@ from surpass.errors import ConfigError, DataError
 from surpass.hashing import unit
 from surpass.identity import execution_field, remembered_digest
 from surpass.tasks import splits
-from surpass.tasks.base import ExampleTables
+from surpass.tasks.base import CompletionTask, ExampleTables
 from surpass.tasks.chess import MIXES as PUZZLE_MIXES
 from surpass.tasks.chess import PROPORTIONS, ChessTask
-from surpass.tasks.generation import completion_tables, hashed, require_limit
+from surpass.tasks.generation import completion_tables, hashed
 from surpass.tasks.tables import MIXES, draw
 
 FORMS = ("fen", "pgn")
 
 
 @dataclass(frozen=True)
-class ChessTextTask:
+class ChessTextTask(CompletionTask):
     """Positions written as text, and the move to be found behind a space, such as " Qxc1+".
 
     As "fen" they are the puzzles of `ChessTask`, with the same ids in the same parts: the prompt is the
@@ -79,7 +79,7 @@ class ChessTextTask:
         for what, least in (("max_games", 1), ("first_ply", 1), ("min_elo", 0)):
             if getattr(self, what) < least:
                 raise ConfigError(f"{what}={getattr(self, what)} must be at least {least}")
-        require_limit(self.max_new_tokens)
+        self.require_limit()
 
     @property
     def name(self) -> str:
@@ -102,23 +102,9 @@ class ChessTextTask:
         return PUZZLE_MIXES if self.form == "fen" else MIXES
 
     @property
-    def families(self) -> frozenset[str]:
-        """Language models that write."""
-        return frozenset({"causal"})
-
-    @property
-    def num_classes(self) -> None:
-        """None: there are no candidates."""
-
-    @property
     def difficulty(self) -> str | None:
         """Puzzles are rated by those who tried them."""
         return "rating" if self.form == "fen" else None
-
-    @property
-    def stops_early(self) -> bool:
-        """Not by default (Burns et al. 2023, appendix A.2)."""
-        return False
 
     def digests(self) -> dict[str, str]:
         """The sha256 of the file of puzzles or games.

@@ -24,7 +24,7 @@ from surpass.data.loading import Found, digests, find, load, read_rows
 from surpass.errors import ConfigError, DataError
 from surpass.identity import execution_field, remembered_digest
 from surpass.tasks import splits
-from surpass.tasks.base import ExampleTables
+from surpass.tasks.base import CompletionTask, ExampleTables
 from surpass.tasks.checkers import find_checker
 from surpass.tasks.tables import MIXES, PROPORTIONS, draw, require_known
 
@@ -33,7 +33,7 @@ _REPEATED = "examples whose prompt is there already"
 
 
 @dataclass(frozen=True)
-class GenerationTask:
+class GenerationTask(CompletionTask):
     """Prompts and completions, cut into parts by their group.
 
     A data set that has a test part of its own is tested on that; what it also learns from is left out.
@@ -75,7 +75,7 @@ class GenerationTask:
                     f"no data set of prompts and completions {self.name!r}; there are: {', '.join(known)}; "
                     "or give the path of a file"
                 )
-        require_limit(self.max_new_tokens)
+        self.require_limit()
         find_checker(self.checked_by)
 
     @property
@@ -94,22 +94,8 @@ class GenerationTask:
         return MIXES
 
     @property
-    def families(self) -> frozenset[str]:
-        """Language models that write."""
-        return frozenset({"causal"})
-
-    @property
-    def num_classes(self) -> None:
-        """None: there are no candidates."""
-
-    @property
     def difficulty(self) -> None:
         """None: nothing says how hard an example is."""
-
-    @property
-    def stops_early(self) -> bool:
-        """Not by default (Burns et al. 2023, appendix A.2)."""
-        return False
 
     def digests(self) -> dict[str, str]:
         """The sha256 of the files, and of a checker of somebody else's.
@@ -250,16 +236,6 @@ def completion_tables(
     }
     truth = {"id": names, "truth": pa.array([item.completion for item in items], pa.string())}
     return ExampleTables(pa.table(inputs), pa.table(truth), notes)
-
-
-def require_limit(max_new_tokens: int) -> None:
-    """Refuse a length of completions that is none.
-
-    Raises:
-        ConfigError: It is below 1, or no whole number.
-    """
-    if type(max_new_tokens) is not int or max_new_tokens < 1:
-        raise ConfigError(f"max_new_tokens={max_new_tokens!r} must be a whole number of at least 1")
 
 
 def hashed(text: str) -> str:

@@ -24,8 +24,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from surpass import errors
-from surpass.errors import ConfigError, Stopped, SurpassError
+from surpass.environment import DEVICE, THREAD_VARIABLES
+from surpass.errors import ConfigError, Stopped, SurpassError, error_named
 from surpass.train.mesh import Done, Failed, Halt, Halted, Mesh, Record, Setup, Share, told
 from surpass.train.recipe import Recipe
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from surpass.stages import Context
 
-DEVICE = "SURPASS_DEVICE"
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _START = """
 import json, os, sys
 log = os.open(f"{sys.argv[3]}/{os.environ['RANK']}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -145,7 +143,7 @@ def _started(mesh: Mesh, devices: list[str], folder: Path, logs: Path) -> Iterat
 
     ranks = range(mesh.size)
     threads = str(max(1, torch.get_num_threads() // mesh.size))
-    shared = dict.fromkeys(_THREADS, threads) | {
+    shared = dict.fromkeys(THREAD_VARIABLES, threads) | {
         "WORLD_SIZE": str(mesh.size),
         "LOCAL_WORLD_SIZE": str(mesh.size),
         "GLOO_SOCKET_IFNAME": _loopback(),
@@ -274,8 +272,8 @@ class _Conversation:
         """
         failed = {rank: message for rank, message in self.fates if isinstance(message, Failed)}
         for message in failed.values():
-            kind = getattr(errors, message.error, None)
-            if isinstance(kind, type) and issubclass(kind, SurpassError):
+            kind = error_named(message.error)
+            if kind is not None:
                 raise kind(message.text)
         # Those that were still running were ended by SIGTERM.
         alive = {rank for rank, said in failures.items() if said.exitcode == -signal.SIGTERM}

@@ -20,8 +20,9 @@ import torch
 import torch.distributed as dist
 
 from surpass.artifact import Artifact
+from surpass.environment import DEVICE
 from surpass.errors import Stopped, SurpassError
-from surpass.models.device import VARIABLE, place
+from surpass.models.device import place
 from surpass.train.mesh import Done, Failed, Halt, Halted, Record, Setup, Share
 from surpass.train.ranks import Ranks
 
@@ -61,7 +62,7 @@ def _run(setup: Setup, link: _Link, stop: Callable[[], bool]) -> dict[str, Any]:
     if where.device.type == "cuda":
         torch.cuda.set_device(where.device)
     # Models are read into main memory first: whole, they need not fit on one device.
-    os.environ[VARIABLE] = "cpu"
+    os.environ[DEVICE] = "cpu"
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if where.device.type == "cuda" else "gloo",
         init_method=setup.rendezvous,

@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from surpass import labels as lb
-from surpass.calls import parse
 from surpass.disk import atomic_write
 from surpass.errors import DataError
 from surpass.models.adapters import find_adapter, settle
@@ -82,7 +81,7 @@ def labels_of(
 
 def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
     """Fine-tune the model on the labels of the examples, joined by id."""
-    if context.mesh is not None and not trains_head(stage):
+    if context.mesh is not None and not stage.trains_head:
         return run_on_mesh(stage, stage.recipe, context)
     ready = prepare(stage, context)
     losses = ready.train(stage, context)
@@ -92,11 +91,6 @@ def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
     return ready.said(stage, losses)
 
 
-def trains_head(stage: Fit) -> bool:
-    """Whether the head alone is trained, for which one device is enough."""
-    return parse(stage.adapter).name == "frozen"
-
-
 def writes(context: Context) -> bool:
     """Whether this process writes: where there are several, the first."""
     return context.ranks is None or bool(context.ranks.first)
@@ -104,7 +98,7 @@ def writes(context: Context) -> bool:
 
 def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
     """Fine-tune, hold the model against the labels on its way, and keep the first of the best."""
-    if context.mesh is not None and not trains_head(stage.fit):
+    if context.mesh is not None and not stage.fit.trains_head:
         return run_on_mesh(stage, stage.fit.recipe, context)
     examples = context.find(stage.examples)
     held_out = Inputs.read(examples)

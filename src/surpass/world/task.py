@@ -9,7 +9,7 @@ from itertools import islice
 import pyarrow as pa
 
 from surpass.errors import ConfigError
-from surpass.tasks.base import ExampleTables
+from surpass.tasks.base import CompletionTask, ExampleTables
 from surpass.world.authors import solve
 from surpass.world.checker import answer_of
 from surpass.world.problems import MIXES, PARTS, Problem, problems
@@ -29,7 +29,7 @@ def answers_agree(completion: str, other: str) -> bool:
 
 
 @dataclass(frozen=True)
-class WorldTask:
+class WorldTask(CompletionTask):
     """Problems of the world, to be completed with their steps; a hash of each says which part it is of.
 
     Attributes:
@@ -41,8 +41,7 @@ class WorldTask:
     max_new_tokens: int = 200
 
     def __post_init__(self) -> None:
-        if type(self.max_new_tokens) is not int or self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens={self.max_new_tokens!r} must be a whole number of at least 1")
+        self.require_limit()
 
     @property
     def checked_by(self) -> str:
@@ -60,23 +59,9 @@ class WorldTask:
         return tuple(MIXES)
 
     @property
-    def families(self) -> frozenset[str]:
-        """Language models that write."""
-        return frozenset({"causal"})
-
-    @property
-    def num_classes(self) -> None:
-        """None: there are no candidates."""
-
-    @property
     def difficulty(self) -> str:
         """The column of levels; those of different families have nothing to do with each other."""
         return "level"
-
-    @property
-    def stops_early(self) -> bool:
-        """Not by default (Burns et al. 2023, appendix A.2)."""
-        return False
 
     def digests(self) -> dict[str, str]:
         """Nothing: problems are made, not read."""
