@@ -1,0 +1,7 @@
+"""Variables of the environment that processes are given, or are asked for."""
+
+DEVICE = "SURPASS_DEVICE"
+"""Where models run; see `models.device`."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""How many threads a process may have, for each library that has some."""
