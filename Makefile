@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 unit contract golden e2e test: export OMP_NUM_THREADS = 1
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 
-.PHONY: setup check unit contract golden e2e test demo bench clean
+.PHONY: setup check unit contract golden e2e test docs demo bench clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,10 @@ unit contract golden e2e: setup
 
 test: setup check
 	$(PYTEST) tests
+
+# The pages of docs/ as a site in build/docs, with the reference made from the code; a warning is an error.
+docs: setup
+	$(BIN)/python scripts/build_docs.py
 
 demo: setup
 	$(BIN)/surpass run chess
