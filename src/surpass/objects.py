@@ -227,7 +227,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     if protocol in _FOLDERS:
         raise ConfigError(f"{url} is a folder: name it without {protocol}://")
     try:
-        fs, root = url_to_fs(url, use_listings_cache=False)
+        fs, root = url_to_fs(url, use_listings_cache=False, **_more(protocol))
     except ImportError as error:
         extra = _EXTRAS.get(protocol, "the package for it")
         said = f"stores at {protocol}:// need {extra}: pip install '{extra}'"
@@ -237,6 +237,20 @@ def _file_system(url: str) -> tuple[Any, str]:
     except Exception as error:
         raise _explained(error, url) from error
     return fs, str(root).rstrip("/")
+
+
+def _more(protocol: str) -> dict[str, Any]:
+    """What else a file system is made with.
+
+    S3's client shall not hold what it reads against a checksum that came along: whatever matters has a digest
+    of ours, and what does not match it is damaged and computed again, not an error that ends a run.
+    """
+    if protocol not in _S3:
+        return {}
+    from fsspec.config import conf
+
+    own = conf.get(protocol, {}).get("config_kwargs", {})
+    return {"config_kwargs": {"response_checksum_validation": "when_required"} | own}
 
 
 def _explained(error: Exception, place: str) -> StoreError:

@@ -91,6 +91,9 @@ def _hold_against_kills(scene: Scene) -> None:
     need(again <= 4 * scene.kills, f"{again} stages computed twice for {scene.kills} kills")
 
 
+GIVEN_UP = "has been marked dead because the detector has missed too many heartbeats"
+"""What Ray says when its own processes had no turn for so long that they gave each other up."""
+
 HARMFUL = ("files", "manifests", "damaged", "checkpoint", "leases", "reads", "writes")
 
 
@@ -110,7 +113,7 @@ def play(
             wrong = str(error)
         except Exception:
             wrong = traceback.format_exc()
-        spoiled = engine == "ray" and not ground.has_ray()
+        spoiled = engine == "ray" and (not ground.has_ray() or GIVEN_UP in wrong)
         if spoiled:  # that is no fault of ours, in both senses
             ground.start_ray()
             scene.hits, wrong = 0, ""

@@ -27,6 +27,7 @@ from faults.wire import Wire
 from processes import Child, Ended
 from reference.object_stores import BUCKET
 from reference.object_stores import environment as s3_environment
+from surpass.objects import Objects
 from surpass.opening import open_store
 from surpass.store import Store
 from surpass.url_store import UrlStore
@@ -358,8 +359,8 @@ class Scene:
         if self.ground.wire is not None:
             self.ground.wire.heal()
         if self.store == "s3":
-            store = self.opened()
-            store.objects.remove(store.objects.below(""))
+            objects = Objects(str(self.place))  # not as a store: what marks it may be what was damaged
+            objects.remove(objects.below(""))
         if self.on_disk:
             shutil.rmtree(self.place, ignore_errors=True)
             (Path(str(self.ground.disk)) / "ballast").unlink(missing_ok=True)

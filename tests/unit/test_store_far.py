@@ -416,6 +416,25 @@ def test_objects_that_are_gone_are_none(machine) -> None:
     assert objects.read("a/b") == b"3"
 
 
+def test_what_contradicts_the_servers_own_checksum_is_damaged(tmp_path: Path, monkeypatch) -> None:
+    """A bit that turned on the way to the server, which kept the checksum of what was sent."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    store = UrlStore(f"s3://{BUCKET}/{tmp_path.name}", cache=tmp_path / "cache")
+    publish(store)
+    keys = store.objects.below("")
+    name = next(key for key in keys if key.endswith("weights.safetensors"))
+    wrong = {"Body": flipped(CONTENT), "ChecksumCRC32": "AAAAAA=="}
+    store.objects._fs.call_s3("put_object", Bucket=BUCKET, Key=f"{tmp_path.name}/{name}", **wrong)
+    another = UrlStore(store.where, cache=tmp_path / "another")
+    assert [problem.reason for problem in another.verify()] == [
+        "weights.safetensors does not match its digest"
+    ]
+    assert served(another) is None
+    assert publish(another).id == ID
+    assert served(UrlStore(store.where, cache=tmp_path / "third")) == CONTENT
+
+
 def test_random_faults(machine, tmp_path: Path) -> None:
     """After each, a rerun gives what an undisturbed run gives, and computes nothing again that is sound."""
     log, chance = str(tmp_path / "log"), random.Random(0)
