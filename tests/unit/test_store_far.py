@@ -424,7 +424,7 @@ def test_what_contradicts_the_servers_own_checksum_is_damaged(tmp_path: Path, mo
     publish(store)
     keys = store.objects.below("")
     name = next(key for key in keys if key.endswith("weights.safetensors"))
-    wrong = {"Body": flipped(CONTENT), "ChecksumCRC32": "AAAAAA=="}
+    wrong = {"Body": flipped(CONTENT), "ChecksumAlgorithm": "CRC32", "ChecksumCRC32": "AAAAAA=="}
     store.objects._fs.call_s3("put_object", Bucket=BUCKET, Key=f"{tmp_path.name}/{name}", **wrong)
     another = UrlStore(store.where, cache=tmp_path / "another")
     assert [problem.reason for problem in another.verify()] == [
