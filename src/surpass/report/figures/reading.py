@@ -1,0 +1,257 @@
+"""The document of a report as figures read it: one student at a time, sizes of models, medians over tasks."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from surpass.errors import DataError
+from surpass.report.figures.picture import Scale, Value
+from surpass.report.methods import ORACLE_MARK
+from surpass.stats import median_interval
+
+FORMAT, VERSION = "surpass-report", 1
+ACCURACIES = ("weak", "student", "ceiling")
+
+
+class Variant(NamedTuple):
+    """A way to train students: the method, and where needed labels and study that tell it from others."""
+
+    method: str
+    labels: str
+    oracle: bool
+    study: str
+
+    def named(self, *, with_labels: bool) -> str:
+        """What it is called in a figure."""
+        labels = f" ({self.labels})" if with_labels else ""
+        study = f" [{self.study}]" if self.study else ""
+        return f"{self.method}{labels}{study}{ORACLE_MARK if self.oracle else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """One summary: a method on a pair and a task, over its seeds."""
+
+    index: int
+    study: int
+    task: str
+    weak: str
+    strong: str
+    variant: Variant
+    entry: Mapping[str, Any]
+
+    def value(self, what: str) -> Value:
+        """A number of it: "pgr", one of `ACCURACIES`, or the name of a metric."""
+        estimate = self.entry["estimate"]
+        if what == "pgr":
+            if not estimate["valid"]:
+                reason = estimate["reason"] or "undefined"
+                return Value(math.nan, reasons=(f"{self.weak} to {self.strong}: {reason}",))
+            return Value(number(estimate["value"]), number(estimate["low"]), number(estimate["high"]))
+        if what in ACCURACIES:
+            low, high = (self.entry.get("accuracy") or {}).get(what) or (None, None)
+            return Value(number(estimate[what]), number(low), number(high))
+        return Value(number(self.entry["metrics"].get(what)))
+
+
+class Shown:
+    """What a document holds.
+
+    Attributes:
+        document: As `report.document.document_of` makes it.
+        students: One for each summary, in its order.
+
+    Raises:
+        DataError: It is no such document.
+    """
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        if document.get("format") != FORMAT or document.get("version") != VERSION:
+            raise DataError(
+                f"this is {document.get('format')!r}, version {document.get('version')!r}; figures and "
+                f"tables are made from {FORMAT!r}, version {VERSION}: write it again with `surpass report`"
+            )
+        self.document = document
+        self.studies: list[Mapping[str, Any]] = document["studies"]
+        keys = [_key(entry) for entry in document["summaries"]]
+        self.students = [
+            self._student(index, entry, several=keys.count(keys[index]) > 1)
+            for index, entry in enumerate(document["summaries"])
+        ]
+
+    def _student(self, index: int, entry: Mapping[str, Any], *, several: bool) -> Student:
+        called = " ".join(self.studies[entry["study"]]["called"]) if several else ""
+        return Student(
+            index=index,
+            study=entry["study"],
+            task=entry["task"],
+            weak=entry["weak"],
+            strong=entry["strong"],
+            variant=Variant(entry["method"], entry["labels"], entry["oracle"], called),
+            entry=entry,
+        )
+
+    @property
+    def name(self) -> str:
+        """The studies, for people."""
+        return ", ".join(dict.fromkeys(str(study["name"]) for study in self.studies))
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """The tasks, in the order of the document."""
+        return list(dict.fromkeys(student.task for student in self.students))
+
+    @cached_property
+    def variants(self) -> list[Variant]:
+        """Ways to train students; those that used ground truth behind the others."""
+        found = dict.fromkeys(student.variant for student in self.students)
+        return sorted(found, key=lambda variant: variant.oracle)
+
+    def variant_name(self, variant: Variant) -> str:
+        """What a way to train students is called, with labels where there are both kinds."""
+        return variant.named(with_labels=len({v.labels for v in self.variants}) > 1)
+
+    def of_method(self, *names: str) -> list[Variant]:
+        """The variants of some methods, whatever their settings, such as `confidence(alpha=0.5)`."""
+        return [variant for variant in self.variants if variant.method.split("(")[0] in names]
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """How large the models are."""
+        learned: dict[str, float] = {}
+        for student in self.students:
+            learned[student.weak] = number(student.entry["estimate"]["weak"])
+            learned.setdefault(student.strong, number(student.entry["estimate"]["ceiling"]))
+        return sizes_of(sorted(learned, key=lambda model: learned[model]), self.document["models"])
+
+    @cached_property
+    def supervisors(self) -> list[str]:
+        """The supervisors, smallest first."""
+        return sorted({student.weak for student in self.students}, key=self.sizes.order)
+
+    @cached_property
+    def strong(self) -> list[str]:
+        """The students' models, smallest first."""
+        return sorted({student.strong for student in self.students}, key=self.sizes.order)
+
+    def chosen(self, variant: Variant, weak: str | None = None, strong: str | None = None) -> list[Student]:
+        """The students of a variant, of all supervisors or one, of all models or one."""
+        return [
+            student
+            for student in self.students
+            if student.variant == variant
+            and weak in (None, student.weak)
+            and strong in (None, student.strong)
+        ]
+
+    def of_task(self, task: str) -> Shown:
+        """What there is on one task; models keep their places, and supervisors their order."""
+        part = copy(self)
+        part.sizes, part.supervisors, part.strong = self.sizes, self.supervisors, self.strong
+        part.students = [student for student in self.students if student.task == task]
+        part.tasks = [task]
+        return part
+
+    @property
+    def setting(self) -> str:
+        """Task, seeds and test examples, for a caption."""
+        seeds = _span(student.entry["estimate"]["num_seeds"] for student in self.students)
+        examples = _span(student.entry["estimate"]["num_examples"] for student in self.students)
+        if len(self.tasks) > 3:
+            tasks = f"{len(self.tasks)} tasks"
+        else:
+            tasks = f"{', '.join(self.tasks[:-1])} and {self.tasks[-1]}" if self.tasks[1:] else self.tasks[0]
+        nouns = {str(study.get("noun", "test examples")) for study in self.studies}
+        noun = nouns.pop() if len(nouns) == 1 else "test examples"
+        return f"{tasks} ({seeds} seed{'' if seeds == '1' else 's'}, {examples} {noun})"
+
+    @property
+    def level(self) -> str:
+        """Of intervals, such as "95 %"."""
+        return f"{100 * self.students[0].entry['estimate']['level']:g} %"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Where models stand on an axis of sizes; where sizes are unknown or equal, in a row."""
+
+    label: str
+    scale: Scale
+    at: Mapping[str, float]
+
+    def order(self, model: str) -> float:
+        """Where it comes among the others."""
+        return self.at[model]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the places, where they stand in a row."""
+        return tuple(self.at) if self.scale == "names" else ()
+
+
+def sizes_of(models: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> Sizes:
+    """Pretraining compute where all models have one of their own, else parameters, else the order.
+
+    Args:
+        models: Names as in summaries, the least accurate first.
+        known: The document's models.
+    """
+    models = list(models)
+    for field, label in (
+        ("pretraining_flops", "pretraining compute of the student (FLOP)"),
+        ("parameters", "parameters of the student"),
+    ):
+        at = {model: number((known.get(model) or {}).get(field)) for model in models}
+        if all(size > 0 for size in at.values()) and len(set(at.values())) == len(at):
+            return Sizes(label, "log", dict(sorted(at.items(), key=lambda item: item[1])))
+    return Sizes(
+        "model, in the order of accuracy on truth",
+        "names",
+        {model: float(place) for place, model in enumerate(models)},
+    )
+
+
+def over_tasks(students: Sequence[Student], what: str) -> Value:
+    """A number of one student; of students on several tasks the median, with its interval if there is one.
+
+    Args:
+        students: The same pair and variant on one or more tasks.
+        what: As `Student.value` takes it.
+    """
+    values = [student.value(what) for student in students]
+    if len(values) == 1:
+        return values[0]
+    reasons = tuple(reason for value in values for reason in value.reasons)
+    there = [value.value for value in values if not value.missing]
+    if not there:
+        return Value(math.nan, reasons=reasons)
+    low, high = median_interval(there)[:2] if len(there) > 5 else (math.nan, math.nan)
+    return Value(statistics.median(there), low, high, reasons)
+
+
+def number(value: Any) -> float:
+    """A number of a document, in which null is missing."""
+    return math.nan if value is None else float(value)
+
+
+def by_strong(
+    shown: Shown, variant: Variant, weak: str | None, read: Callable[[list[Student]], Value]
+) -> dict[str, Value]:
+    """A number for each student's model of a variant, smallest first."""
+    found = {strong: shown.chosen(variant, weak, strong) for strong in shown.strong}
+    return {strong: read(students) for strong, students in found.items() if students}
+
+
+def _key(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(entry[name] for name in ("task", "weak", "strong", "method", "labels", "oracle"))
+
+
+def _span(values: Iterable[int]) -> str:
+    low, high = min(all_ := list(values)), max(all_)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
