@@ -26,6 +26,7 @@ from surpass.options import (
     print_json,
 )
 from surpass.recipes.finding import find_study
+from surpass.report_command import report, report_of_run
 from surpass.rewards_command import reasoning
 from surpass.store_commands import store_app
 from surpass.world.commands import world_app
@@ -48,6 +49,7 @@ app.add_typer(ladder_app, name="ladder")
 app.add_typer(world_app, name="world")
 app.add_typer(models_app, name="models")
 app.add_typer(store_app, name="store")
+app.command("report")(report)
 app.command("reasoning")(reasoning)
 
 ResultsFolder = Annotated[
@@ -147,6 +149,7 @@ def run(
     from surpass.experiment import run as run_study
     from surpass.experiment import run_stage, stage_of
     from surpass.opening import open_store
+    from surpass.report.study_entry import with_published
     from surpass.watching import Shown, print_stage, reproducing
 
     settings = Settings(
@@ -178,25 +181,31 @@ def run(
                 print_stage(artifact, shown.tally(), as_json=as_json)
                 return
             results = run_study(chosen, opened, engine=engine, settings=settings, display=shown, track=track)
-    conclude(chosen, results, folder, None if quiet else shown.tally(), as_json=as_json)
+    results = with_published(chosen, results)
+    conclude(chosen, results, folder, as_json=as_json)
+    page = report_of_run(chosen, settings.named, results, opened, store, folder)
+    if not quiet:
+        typer.echo(f"\n{shown.tally()}{saved_by(chosen)}; results in {folder}, page {page}", err=True)
 
 
-def conclude(study: Study, results: Results, folder: Path, tally: str | None, *, as_json: bool) -> None:
-    """Write the results of a study down and print them, and on stderr what was computed."""
-    from surpass.recipes.published import beside_published
+def conclude(study: Study, results: Results, folder: Path, *, as_json: bool) -> None:
+    """Write the results of a study down and print them."""
+    from surpass.report.study_entry import noun_of
     from surpass.report.terminal import print_results
-    from surpass.study import sharing
 
-    results = results.with_notes(beside_published(study.name, results))
     results.write(folder)
     if as_json:
         typer.echo((folder / "results.json").read_text(), nl=False)
     else:
-        print_results(results, noun="test puzzles" if study.task.name == "chess" else "test examples")
-    if tally is not None:
-        asked, distinct = sharing(study.rows())
-        saved = f"; sharing saved {asked - distinct:,} of {asked:,} fits" if asked > distinct else ""
-        typer.echo(f"\n{tally}{saved}; results in {folder}", err=True)
+        print_results(results, noun=noun_of(study.task.name))
+
+
+def saved_by(study: Study) -> str:
+    """How many fits were saved because equal stages are one; empty where none were."""
+    from surpass.study import sharing
+
+    asked, distinct = sharing(study.rows())
+    return f"; sharing saved {asked - distinct:,} of {asked:,} fits" if asked > distinct else ""
 
 
 @app.command()

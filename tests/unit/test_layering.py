@@ -94,7 +94,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "exporting": ("exporting",),
     "ladder": ("ladder", "ladder.*", "world.commands"),
     "doctor": ("doctor",),
-    "cli": ("options", "watching", "store_commands", "rewards_command", "cli", "__main__"),
+    "cli": (
+        "options",
+        "watching",
+        "store_commands",
+        "report_command",
+        "rewards_command",
+        "cli",
+        "__main__",
+    ),
     "public": ("",),
 }
 """Bottom up. A module takes from its own layer and from those above it in this list, never below."""
@@ -137,6 +145,8 @@ NO_TORCH = [
     "surpass.experiment",
     "surpass.report.terminal",
     "surpass.report.listing",
+    "surpass.report.document",
+    "surpass.report_command",
     "surpass.doctor",
     "surpass.cli",
 ]

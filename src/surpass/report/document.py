@@ -6,22 +6,27 @@ summary and its stages, a summary its study. NaN is null; fractions are fraction
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from surpass.analysis import curves
-from surpass.disk import atomic_write, disk_errors
-from surpass.errors import ConfigError, DataError
+from surpass.errors import ConfigError
 from surpass.experiment import gather
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
 from surpass.ranking import BASELINE
+from surpass.report.document_file import (
+    FORMAT,
+    VERSION,
+    checked,
+    made_of,
+    read_document,
+    write_document,
+)
 from surpass.report.further_tables import further_tables
-from surpass.report.joining import astray, joined
+from surpass.report.joining import joined
 from surpass.report.numbers import (
     ROLES,
     Correctness,
@@ -39,13 +44,9 @@ from surpass.rows import METRICS, Key
 from surpass.store import Store
 from surpass.study import RowStages, Study
 
-FORMAT, VERSION = "surpass-report", 1
+__all__ = ["FORMAT", "VERSION", "checked", "document_of", "made_of", "read_document", "write_document"]
+
 _NUMBERS = ("seed", "weak_acc", "student_acc", "ceiling_acc", "pgr", "seconds", "num_test", *METRICS)
-_HEADER = ("format", "version", "made")
-_LISTS = (
-    *("studies", "summaries", "ranks", "curves", "calibration", "overlap", "tables", "examples"),
-    *("stages", "versions"),
-)
 
 Named = tuple[Study, Sequence[str]]
 
@@ -82,72 +83,6 @@ def document_of(
         for (study, called), found in zip(studies, known, strict=True)
     ]
     return documents[0] if len(documents) == 1 else joined(documents, made)
-
-
-def write_document(document: Mapping[str, Any], path: str | Path) -> None:
-    """Write it, what it is in its first line; replaces the file as a whole.
-
-    Raises:
-        StoreError: The file cannot be written.
-    """
-    lines = [_encoded({name: document[name] for name in _HEADER})[:-1]]
-    lines += [f"{_encoded(name)}: {_encoded(document[name])}" for name in document if name not in _HEADER]
-    with disk_errors(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, (",\n".join(lines) + "}\n").encode("ascii"))
-
-
-def read_document(path: str | Path) -> dict[str, Any]:
-    """Read what `write_document` wrote; of a folder its `report.json`.
-
-    Raises:
-        DataError: The file is missing, damaged, not of this format, or of a version unknown here.
-    """
-    path = Path(path)
-    path = path / "report.json" if path.is_dir() else path
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"cannot read a report from {str(path)!r} ({error}); name what run wrote") from None
-    return checked(document, str(path))
-
-
-def checked(document: Any, name: str) -> dict[str, Any]:
-    """A document, if it is one.
-
-    Args:
-        document: What was read.
-        name: The file, for messages.
-
-    Raises:
-        DataError: It has another format or version, or is damaged.
-    """
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DataError(f"{name!r} holds no report of Surpass; expected format {FORMAT!r}")
-    if document.get("version") != VERSION:
-        raise DataError(
-            f"{name!r} is version {document.get('version')!r} of the report format, this Surpass reads "
-            f"{VERSION}; update Surpass or write the report again"
-        )
-    odd = [key for key in _LISTS if not isinstance(document.get(key), list)]
-    odd += [key for key in ("made", "rows", "models") if not isinstance(document.get(key), dict)]
-    if odd or (odd := astray(document)):
-        raise DataError(f"{name!r} is damaged ({odd[0]}); write the report again")
-    return document
-
-
-def made_of(path: str | Path) -> dict[str, Any]:
-    """What the first line of a document says of how it was made; empty where there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            made = json.loads(file.readline(10_000).rstrip(b",\n") + b"}")["made"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return made if isinstance(made, dict) else {}
-
-
-def _encoded(value: Any) -> str:
-    return json.dumps(value, allow_nan=False)
 
 
 def _version() -> str:
