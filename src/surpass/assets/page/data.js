@@ -1,0 +1,70 @@
+// The document. What is large is unpacked when it is first needed.
+
+const DATA = JSON.parse(byId("data-small").textContent);
+const STAR = "*";
+
+const unpacked = new Map();
+
+/** A part that is packed: gzip, in base64. */
+function unpack(name) {
+  if (!unpacked.has(name)) unpacked.set(name, unpackNow(name));
+  return unpacked.get(name);
+}
+
+async function unpackNow(name) {
+  const holder = byId(`data-${name}`);
+  const text = atob(holder.textContent);
+  const bytes = new Uint8Array(text.length);
+  for (let place = 0; place < text.length; place += 1) bytes[place] = text.charCodeAt(place);
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+/** What the page needs at once. */
+async function unpackFirst() {
+  const names = ["rows", "curves", "calibration", "overlap", "examples"];
+  const parts = await Promise.all(names.map(unpack));
+  names.forEach((name, place) => { DATA[name] = parts[place]; });
+  if (Array.isArray(DATA.rows)) DATA.rows = { summary: [], seed: [] };
+  prepare();
+}
+
+function studyName(place) {
+  const study = DATA.studies[place];
+  return study.called.join(" ") || study.name;
+}
+
+function pairName(item) {
+  return `${item.weak} → ${item.strong}`;
+}
+
+/** What is derived once: keys of the filters, names of lines, rows by summary. */
+function prepare() {
+  const labels = new Map();
+  for (const summary of DATA.summaries) {
+    const key = JSON.stringify([summary.study, summary.task, summary.weak, summary.strong, summary.method, summary.oracle]);
+    labels.set(key, (labels.get(key) || new Set()).add(summary.labels));
+    summary.key = key;
+  }
+  DATA.summaries.forEach((summary, index) => {
+    const many = labels.get(summary.key).size > 1;
+    summary.index = index;
+    summary.pair = pairName(summary);
+    summary.called = `${summary.method}${many ? ` (${summary.labels})` : ""}${summary.oracle ? STAR : ""}`;
+    summary.rows = [];
+  });
+  DATA.rows.summary.forEach((index, row) => DATA.summaries[index].rows.push(row));
+  for (const one of [...DATA.curves, ...DATA.overlap]) one.pair = pairName(one);
+  DATA.size = sizes();
+}
+
+/** What stands on the axis of sizes: pretraining compute, or parameters, or the order of the study. */
+function sizes() {
+  const names = [...new Set(DATA.summaries.flatMap((summary) => [summary.weak, summary.strong]))];
+  for (const [field, title] of [["pretraining_flops", "pretraining compute, FLOP"], ["parameters", "parameters"]]) {
+    const of = (name) => DATA.models[name]?.[field];
+    if (names.length && names.every((name) => of(name) > 0)) return { log: true, title, of, names };
+  }
+  const order = new Map(names.map((name, place) => [name, place]));
+  return { log: false, title: "models in the order of the study", of: (name) => order.get(name), names };
+}

@@ -1,0 +1,272 @@
+"""The parts of the page that are there without scripts: the answer, the tables, what the study was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from surpass.durations import duration
+from surpass.grouping import grouped
+from surpass.report.methods import ALPHA, NOTE, ORACLE_MARK, p_text
+from surpass.report.page_marks import marks
+from surpass.report.page_text import number, percents, plain, points, shown, written
+
+Record = Mapping[str, Any]
+
+READING = (
+    "PGR, the performance gap recovered, is (student \N{MINUS SIGN} weak) / (ceiling \N{MINUS SIGN} weak) of "
+    "accuracies averaged over seeds: at 0 % the student is no better than its supervisor, at 100 % it is as good as the same model "
+    "trained on truth. It is not clipped: below 0 and above 100 % are results too.",
+    "It is undefined where the ceiling does not beat the supervisor beyond noise, and unsteady where it "
+    "hardly does. Look at the accuracies as well: a large share of a small gap is little.",
+    "An interval says how far a number could be off, not which of two methods is better: for that there is "
+    "the comparison on the same examples and seeds. The best of many looks better than it is.",
+)
+
+
+def head_of(document: Record) -> str:
+    """The title of the page: the names of the studies."""
+    return f"{' and '.join(name_of(study) for study in document['studies'])} · Surpass report"
+
+
+def name_of(study: Record) -> str:
+    """A study as it was called."""
+    return " ".join(map(str, study["called"])) or str(study["name"])
+
+
+def contents(document: Record) -> str:
+    """The head of the page: what it is about, and the answer."""
+    made = document["made"]
+    names = "".join(f"<h1>{shown(name_of(study))}</h1>" for study in document["studies"][:1])
+    if len(document["studies"]) > 1:
+        names = f"<h1>{shown(' and '.join(name_of(study) for study in document['studies']))}</h1>"
+    date = str(made["on"])[:10]
+    return (
+        f'<p class="kicker">Surpass report, {shown(date)}</p>{names}'
+        f'<p class="answer">{shown(document["answer"], 2_000)}</p>'
+    )
+
+
+def results_section(document: Record) -> str:
+    """One table for each study, with its notes, and how to read it."""
+    indexed = list(enumerate(document["summaries"]))
+    parts = []
+    for place, study in enumerate(document["studies"]):
+        own = [(index, summary) for index, summary in indexed if summary["study"] == place]
+        heading = f"<h3>{shown(name_of(study))}</h3>" if len(document["studies"]) > 1 else ""
+        parts.append(f'<div class="study" data-study="{place}">{heading}{_table(own, study)}')
+        parts.append(f"{_notes(study)}</div>")
+    reading = "".join(f"<li>{line}</li>" for line in READING)
+    return (
+        f'{"".join(parts)}<p class="nothing" id="no-results" hidden>No result is left by the filters.</p>'
+        f'<div class="reading"><h3>How to read PGR</h3><ul>{reading}</ul></div>'
+    )
+
+
+def _table(own: Sequence[tuple[int, Record]], study: Record) -> str:
+    if not own:
+        return "<p>No results.</p>"
+    level = own[0][1]["estimate"]["level"]
+    cells = _Cells(own)
+    head = "".join(
+        f'<th scope="col"{extra}>{text}</th>'
+        for text, extra in (
+            ("method", ""),
+            ("weak %", ' class="n"'),
+            ("student %", ' class="n"'),
+            ("ceiling %", ' class="n"'),
+            (f"PGR % [{100 * level:g} %]", ' class="n"'),
+            (f'<span class="unseen">PGR, drawn</span>{cells.scale}', ' class="drawn"'),
+            ("seeds", ' class="n aside"'),
+            ("time", ' class="n aside"'),
+        )
+    )
+    bodies = []
+    for (task, weak, strong), group in grouped(
+        own, lambda pair: (pair[1]["task"], pair[1]["weak"], pair[1]["strong"])
+    ).items():
+        of_task = f"{shown(task)}: " if cells.many_tasks else ""
+        name = f"{of_task}{shown(weak)} → {shown(strong)}"
+        # Oracles stand behind the others, whatever their place in the study.
+        rows = "".join(
+            cells.row(index, summary) for index, summary in sorted(group, key=lambda pair: pair[1]["oracle"])
+        )
+        bodies.append(
+            f'<tbody><tr class="pair"><th colspan="8" scope="rowgroup">{name}</th></tr>{rows}</tbody>'
+        )
+    unseen = f"Accuracies and PGR of {shown(name_of(study))}"
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{unseen}"><table class="results">'
+        f'<caption class="unseen">{unseen}</caption>'
+        f"<thead><tr>{head}</tr></thead>{''.join(bodies)}</table></div>"
+    )
+
+
+class _Cells:
+    """The rows of one study's table."""
+
+    def __init__(self, own: Sequence[tuple[int, Record]]) -> None:
+        summaries = [summary for _, summary in own]
+        reasons = dict.fromkeys(s["estimate"]["reason"] for s in summaries if s["estimate"]["reason"])
+        self.reasons = {reason: place for place, reason in enumerate(reasons, start=1)}
+        self.many_tasks = len({summary["task"] for summary in summaries}) > 1
+        self.many_labels = {
+            key
+            for key, group in grouped(summaries, _without_labels).items()
+            if len({summary["labels"] for summary in group}) > 1
+        }
+        self.scale, drawn = marks([summary["estimate"] for summary in summaries])
+        self.marks = {index: mark for (index, _), mark in zip(own, drawn, strict=True)}
+
+    def row(self, index: int, summary: Record) -> str:
+        estimate = summary["estimate"]
+        roles = "".join(
+            f'<td class="n">{percents(estimate[role])}</td>' for role in ("weak", "student", "ceiling")
+        )
+        labels = f" ({shown(summary['labels'])})" if _without_labels(summary) in self.many_labels else ""
+        star = (
+            f'<abbr title="learned from truth: an oracle">{ORACLE_MARK}</abbr>' if summary["oracle"] else ""
+        )
+        return (
+            f'<tr data-summary="{index}"{" class=oracle" if summary["oracle"] else ""}>'
+            f'<th scope="row"><button type="button" class="from">{shown(summary["method"])}</button>'
+            f"{labels}{star}</th>{roles}"
+            f'<td class="n pgr">{self._pgr(estimate)}</td><td class="drawn">{self.marks[index]}</td>'
+            f'<td class="n aside">{estimate["num_seeds"]}</td>'
+            f'<td class="n aside">{duration(summary["seconds"])}</td></tr>'
+        )
+
+    def _pgr(self, estimate: Record) -> str:
+        if not estimate["valid"]:
+            place = self.reasons.get(estimate["reason"])
+            return "undefined" if place is None else f"undefined ({place})"
+        low, high = percents(estimate["low"]), percents(estimate["high"])
+        beyond = number(estimate["low"]) > 0 or number(estimate["high"]) < 0
+        value = percents(estimate["value"])
+        return f"{f'<b>{value}</b>' if beyond else value} <span>[{low}, {high}]</span>"
+
+
+def _without_labels(summary: Record) -> tuple[object, ...]:
+    return tuple(summary[name] for name in ("study", "task", "weak", "strong", "method", "oracle"))
+
+
+def _notes(study: Record) -> str:
+    notes = [str(note) for note in study["footnotes"]]
+    if not any(note.startswith("left out") for note in notes):
+        notes += [
+            f"left out for {left['weak']} → {left['strong']}: {left['method']}: {left['reason']}"
+            for left in study["left_out"]
+        ]
+    notes.append("PGR in bold: its interval does not hold 0")
+    return f'<ul class="notes">{_items(notes)}</ul>'
+
+
+def methods_section(document: Record) -> str:
+    """Methods against naive fine-tuning, as the terminal has them; nothing where there is one method."""
+    parts = []
+    for place, study in enumerate(document["studies"]):
+        ranks = [rank for rank in document["ranks"] if rank["study"] == place]
+        if any(rank["comparison"] for rank in ranks):
+            heading = f"<h3>{shown(name_of(study))}</h3>" if len(document["studies"]) > 1 else ""
+            parts.append(f'<div class="study" data-study="{place}">{heading}{_ranks_table(ranks)}</div>')
+    if not parts:
+        return ""
+    return (
+        '<section id="methods" aria-labelledby="methods-title">'
+        f'<h2 id="methods-title">Methods against naive fine-tuning</h2>{"".join(parts)}'
+        f'<p class="notes">{plain(NOTE)} Bold: p below {ALPHA:g}. Filters by pair and seed do not change '
+        "this table: it is over all of them.</p></section>"
+    )
+
+
+def _ranks_table(ranks: Sequence[Record]) -> str:
+    def place(rank: Record) -> tuple[bool, float]:
+        return bool(rank["oracle"]), -(rank["comparison"] or {"difference": 0.0})["difference"]
+
+    many = len({rank["labels"] for rank in ranks}) > 1
+    head = "".join(
+        f'<th scope="col"{"" if text == "method" else " class=n"}>{text}</th>'
+        for text in ("method", "pairs", "median PGR %", "accuracy %", "vs naive, points", "p")
+    )
+    rows = []
+    for rank in sorted(ranks, key=place):
+        labels = f" ({shown(rank['labels'])})" if many else ""
+        star = ORACLE_MARK if rank["oracle"] else ""
+        cells = "".join(f'<td class="n">{cell}</td>' for cell in _rank_cells(rank, ranks))
+        beyond = rank["comparison"] is not None and rank["comparison"]["adjusted_p"] < ALPHA
+        kinds = " ".join(kind for kind, so in (("beyond", beyond), ("oracle", rank["oracle"])) if so)
+        rows.append(
+            f'<tr class="{kinds}" data-method="{plain(rank["method"])}">'
+            f'<th scope="row">{shown(rank["method"])}{labels}{star}</th>{cells}</tr>'
+        )
+    return (
+        '<div class="wide" role="region" tabindex="0" aria-label="Methods against naive fine-tuning">'
+        f'<table class="ranks"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _rank_cells(rank: Record, ranks: Sequence[Record]) -> list[str]:
+    pgr, comparison = rank["pgr"], rank["comparison"]
+    pairs = str(rank["num_pairs"])
+    if pgr["num_invalid"]:
+        pairs = f"{pgr['num_valid']}/{rank['num_pairs']}"
+    if comparison is None:
+        same = [r["comparison"] for r in ranks if r["comparison"] and r["labels"] == rank["labels"]]
+        widest = max(same, key=lambda c: c["num_tasks"], default=None) if rank["method"] == "naive" else None
+        own = None if widest is None else widest["baseline_accuracy"]
+        return [pairs, percents(pgr["median"]), percents(own), "", ""]
+    low, high = points(comparison["low"]), points(comparison["high"])
+    difference = f"{points(comparison['difference'])} [{low}, {high}]"
+    p_value = plain(p_text(comparison["adjusted_p"]))
+    return [pairs, percents(pgr["median"]), percents(comparison["accuracy"]), difference, p_value]
+
+
+def studies_section(document: Record) -> str:
+    """What each study was: its task, settings, stages, and the command that makes it again."""
+    return "".join(_study(study) for study in document["studies"])
+
+
+def _study(study: Record) -> str:
+    stages = study["stages"]
+    rows = [
+        ("task", f"{study['task']['name']}: {study['task']['about']}"),
+        ("labels", study["labels"]),
+        ("seeds", ", ".join(map(str, study["seeds"]))),
+        ("pairs", ", ".join(f"{weak} → {strong}" for weak, strong in study["pairs"])),
+        ("methods", ", ".join(map(str, study["methods"]))),
+        *((name, value) for name, value in study["settings"]),
+        (
+            "stages",
+            f"{stages['distinct']:,} for {stages['asked']:,} asked for, {duration(stages['seconds'])}",
+        ),
+        ("study id", study["id"]),
+    ]
+    lines = "".join(f"<dt>{shown(name)}</dt><dd>{shown(value, 2_000)}</dd>" for name, value in rows)
+    return (
+        f"<h3>{shown(name_of(study))}</h3>"
+        f'<p class="command"><code>{shown(study["command"], 2_000)}</code>'
+        '<button type="button" class="copy">Copy</button></p>'
+        f"<details><summary>Settings</summary><dl>{lines}</dl></details>{_published(study)}"
+    )
+
+
+def _published(study: Record) -> str:
+    published = study.get("published")
+    if not published:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{shown(name)}</th><td>{what}</td>'
+        f'<td class="n">{written(value, "percent")}</td></tr>'
+        for what, values in (("accuracy", published["accuracy"]), ("PGR", published["pgr"]))
+        for name, value in values.items()
+    )
+    return (
+        f"<details><summary>Published numbers</summary><p>{shown(published['source'])}</p>"
+        '<table><thead><tr><th scope="col">what</th><th scope="col">number</th>'
+        f'<th scope="col" class="n">%</th></tr></thead><tbody>{rows}</tbody></table></details>'
+    )
+
+
+def _items(texts: Iterable[str]) -> str:
+    return "".join(f"<li>{shown(text, 1_000)}</li>" for text in texts)
