@@ -11,6 +11,7 @@ from surpass.report.figures.style import DARK, MIDDLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.ticker import PercentFormatter
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MOST_NAMES_LENGTH = 30
@@ -19,8 +20,6 @@ _MINUS = "\N{MINUS SIGN}"
 
 def set_axes(ax: Axes, panel: Panel) -> None:
     """Scales, ticks and ends."""
-    from matplotlib.ticker import FuncFormatter
-
     if panel.y_names:
         ax.set_yticks(range(len(panel.y_names)), [short(name) for name in panel.y_names])
         ax.set_ylim(len(panel.y_names) - 0.4, -0.6)
@@ -28,9 +27,9 @@ def set_axes(ax: Axes, panel: Panel) -> None:
         if panel.apart:
             ax.axhline(panel.apart - 0.5, color=MIDDLE, linewidth=0.6, linestyle=(0, (1, 2)))
     elif panel.y_percent:
-        ax.yaxis.set_major_formatter(FuncFormatter(_percent))
+        ax.yaxis.set_major_formatter(_percents())
     if panel.x_percent:
-        ax.xaxis.set_major_formatter(FuncFormatter(_percent))
+        ax.xaxis.set_major_formatter(_percents())
     if panel.x_scale == "names":
         _named_places(ax, panel)
     elif panel.x_scale == "log":
@@ -108,8 +107,15 @@ def axis_above(ax: Axes, panel: Panel) -> Axes | None:
     return above
 
 
-def _percent(value: float, _: object) -> str:
-    return f"{round(100 * value, 6):g}".replace("-", _MINUS)
+def _percents() -> PercentFormatter:
+    """Fractions in percent, all with the same number of decimals."""
+    from matplotlib.ticker import PercentFormatter
+
+    class Percents(PercentFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return str(super().__call__(x, pos)).replace("-", _MINUS)
+
+    return Percents(xmax=1.0, symbol=None)
 
 
 def _power(value: float, _: object) -> str:

@@ -16,11 +16,11 @@ from surpass.report.figures.by_size import AGREEMENTS, beyond
 from surpass.report.figures.captions import PGR, caption, lacking, missing, oracles, with_methods
 from surpass.report.figures.picture import Grid, Marks, Panel, Picture, Value, spread
 from surpass.report.figures.reading import Shown, Variant, number, over_tasks
-from surpass.report.methods import NOTE
+from surpass.report.methods import NOTE, ORACLE_MARK
 
 MOST_PANELS = 6
 LINE_HEIGHT = 0.19
-HEAD = 0.75
+HEAD, LEAST_HEIGHT = 0.75, 1.3
 
 
 def methods(shown: Shown) -> Picture:
@@ -39,7 +39,7 @@ def methods(shown: Shown) -> Picture:
     return Picture(
         name="methods",
         panels=panels,
-        height=HEAD + LINE_HEIGHT * max(len(ranks) for _, ranks in groups),
+        height=max(HEAD + LINE_HEIGHT * max(len(ranks) for _, ranks in groups), LEAST_HEIGHT),
         caption=caption(
             f"Methods on {shown.setting}, over {pairs} pair{'s' if pairs > 1 else ''}. Left: median {PGR}. "
             f"Right: {NOTE}",
@@ -165,7 +165,7 @@ def agreement(shown: Shown) -> Picture:
         name="agreement",
         panels=panels,
         columns=columns,
-        height=HEAD + (LINE_HEIGHT + 0.04) * len(names),
+        height=max(HEAD + (LINE_HEIGHT + 0.04) * len(names), LEAST_HEIGHT),
         caption=caption(
             f"How often students answer as their supervisor does, on {shown.setting}: on all test examples, "
             "on those that the supervisor answers rightly, and on those that it answers wrongly.",
@@ -229,10 +229,11 @@ def _median_pgr(shown: Shown, variant: Variant) -> Value:
 
 def overlap(shown: Shown) -> Picture:
     """Whether models are right on the same examples: Cohen's kappa between each two of them."""
+    oracle = {variant.method for variant in shown.variants if variant.oracle}
     grids = [
         Grid(
             title=f"{entry['weak']} → {entry['strong']}",
-            names=entry["names"],
+            names=[f"{name}{ORACLE_MARK if name in oracle else ''}" for name in entry["names"]],
             values=[[number(value) for value in row] for row in entry["kappa"]],
         )
         for entry in shown.document.get("overlap") or ()
@@ -251,6 +252,6 @@ def overlap(shown: Shown) -> Picture:
         caption=caption(
             f"Whether two models are right on the same test examples, on {shown.setting}: Cohen's kappa of "
             "being right, mean over seeds. 1: always both or neither; 0: as by chance.",
-            oracles(shown.variants) if any("*" in name for grid in grids for name in grid.names) else "",
+            oracles(shown.variants),
         ),
     )

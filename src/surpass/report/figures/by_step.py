@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from surpass.errors import ConfigError
@@ -22,6 +23,7 @@ STOPPING = (BASELINE, "early_stop", "early_stop_truth")
 POINTS = {"best": "best by truth", "weak_stopped": "stopped by weak labels", "last": "last"}
 ROLES = ("weak", "student", "ceiling")
 FEWEST = 10
+BESIDE = 0.2
 MOST_PANELS = 6
 
 
@@ -106,9 +108,9 @@ def _stopped(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> Panel:
         ]
         for point, title in POINTS.items()
     }
-    names = [name.replace(" → ", " →\n") for name in curves]
     # In grey, so that colours stay those of pairs; shapes tell the points of training apart.
-    return dots("", "accuracy on validation (%)", names, rows, series=(-3, -4, -5))
+    panel = dots("", "accuracy on validation (%)", list(curves), rows, series=(-3, -4, -5))
+    return replace(panel, x_zero=False)
 
 
 def _stopping(shown: Shown, figure: str) -> tuple[Panel, list[Value]]:
@@ -139,10 +141,10 @@ def _stopping(shown: Shown, figure: str) -> tuple[Panel, list[Value]]:
     marks.append(
         Marks(
             name="a pair",
-            x=[float(place) for place, there in enumerate(pairs) for _ in there],
+            x=[place - BESIDE for place, there in enumerate(pairs) for _ in there],
             y=[value for there in pairs for value in there],
             series=-2,
-            look="supervisor",
+            look="line",
             joined=False,
         )
     )
@@ -158,7 +160,7 @@ def _stopping(shown: Shown, figure: str) -> tuple[Panel, list[Value]]:
         x_places=[float(place) for place in range(len(names))],
         undefined=[float(place) for place, median in enumerate(medians) if median.missing],
         levels=(0.0,),
-        y_range=spread([*values, *medians]),
+        y_range=spread([Value(value.value) for value in values]),
     )
     return panel, values
 
@@ -175,7 +177,7 @@ def _caption(
 ) -> str:
     seeds = max(len(group) for group in curves.values())
     band = f"mean over {seeds} seeds, the band from the lowest to the highest" if seeds > 1 else "one seed"
-    by_stop = f"Right: median {PGR}, by where training stops; dots: pairs." if values else ""
+    by_stop = f"Right: median {PGR}, by where training stops, and that of each pair." if values else ""
     used = [variant for name in STOPPING for variant in shown.of_method(name)] if values else []
     return caption(
         f"Overfitting to weak labels on {shown.setting}, on validation examples: {band}.",

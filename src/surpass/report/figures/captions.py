@@ -27,9 +27,12 @@ def lacking(figure: str, what: str, shown: Shown, how: str) -> ConfigError:
 def with_methods(shown: Shown, *methods: str) -> str:
     """What to run so that a study has some methods beside its own."""
     study = shown.studies[0]
+    reasons = [left for left in study.get("left_out", ()) if left["method"] in methods]
+    if reasons:
+        return f"left out: {reasons[0]['method']}: {reasons[0]['reason']}"
     own = [method for method in study["methods"] if method not in methods]
-    command = str(study.get("command") or f"surpass run {study['name']}").split(" methods=")[0]
-    return f"run `{command} methods={','.join((*own, *methods))}`"
+    words = [word for word in study["called"] if not word.startswith("methods=")]
+    return f"run `{' '.join(('surpass run', *words))} methods={','.join((*own, *methods))}`"
 
 
 def intervals(shown: Shown, *, several: bool) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from surpass.errors import MissingExtraError
 from surpass.report.figures.axes import axis_above, set_axes, short
 from surpass.report.figures.picture import Grid, Marks, Panel, Picture
-from surpass.report.figures.style import BLACK, DARK, DASHES, DOTTED, MIDDLE, STYLE, colour, shape
+from surpass.report.figures.style import BLACK, DARK, DASHES, DOTTED, LIGHT, MIDDLE, STYLE, colour, shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,13 +57,13 @@ def drawn(picture: Picture) -> Figure:
         lines = _legend_rows(list(dict.fromkeys(names)), picture.width)
         size = (picture.width, rows * picture.height + 0.14 * lines + 0.1)
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).flat
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for ax, panel in zip(axes, picture.panels, strict=False):
             if isinstance(panel, Grid):
                 _grid(ax, panel)
             else:
                 _panel(ax, panel)
-        for ax in list(axes)[len(picture.panels) :]:
+        for ax in axes[len(picture.panels) :]:
             ax.remove()
         _legend(figure, picture)
         return figure
@@ -113,8 +113,9 @@ def draw_marks(ax: Axes, marks: Marks, *, bars_along_x: bool = False) -> None:
     style: dict[str, Any] = {
         "color": MIDDLE if hollow else ours,
         "marker": {"supervisor": "x", "curve": "", "published": "o"}.get(marks.look, shape(marks.series)),
-        "markerfacecolor": "white" if hollow else ours,
-        "markeredgewidth": 1.0 if marks.look in ("supervisor", "published") else 0.5,
+        "markerfacecolor": "white" if hollow else LIGHT if marks.look == "oracle" else ours,
+        "clip_on": False,
+        "markeredgewidth": 0.5 if marks.look in ("line", "ceiling") else 1.0,
         "linestyle": "-" if marks.joined else "",
         "zorder": {"published": 2.2, "ceiling": 2.4}.get(marks.look, 2.6),
         "linewidth": 0.7 if hollow else 1.2,
@@ -132,7 +133,8 @@ def draw_marks(ax: Axes, marks: Marks, *, bars_along_x: bool = False) -> None:
     for x, y, low, high in ends:
         if math.isfinite(low) and math.isfinite(high):
             along = ([low, high], [y, y]) if bars_along_x else ([x, x], [low, high])
-            ax.plot(*along, color=ours, linewidth=0.8, alpha=0.8, marker="", zorder=2.3)
+            (bar,) = ax.plot(*along, color=ours, linewidth=0.8, alpha=0.8, marker="", zorder=2.3)
+            bar.set_gid("interval")
 
 
 def _undefined(ax: Axes, panel: Panel) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -140,6 +140,21 @@ class Shown:
         """The students' models, smallest first."""
         return sorted({student.strong for student in self.students}, key=self.sizes.order)
 
+    @cached_property
+    def by_supervisor(self) -> bool:
+        """Whether the axis has supervisors, as several have one student; else it has students."""
+        return len(self.strong) == 1 and len(self.supervisors) > 1
+
+    @property
+    def places(self) -> list[str]:
+        """The models of the axis, smallest first."""
+        return self.supervisors if self.by_supervisor else self.strong
+
+    @property
+    def lines(self) -> list[str]:
+        """The models of which each has a line."""
+        return self.strong if self.by_supervisor else self.supervisors
+
     def chosen(self, variant: Variant, weak: str | None = None, strong: str | None = None) -> list[Student]:
         """The students of a variant, of all supervisors or one, of all models or one."""
         return [
@@ -154,6 +169,7 @@ class Shown:
         """What there is on one task; models keep their places, and supervisors their order."""
         part = copy(self)
         part.sizes, part.supervisors, part.strong = self.sizes, self.supervisors, self.strong
+        part.by_supervisor = self.by_supervisor
         part.students = [student for student in self.students if student.task == task]
         part.tasks = [task]
         return part
@@ -179,7 +195,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Where models stand on an axis of sizes; where sizes are unknown or equal, in a row."""
+    """Where models stand on an axis of sizes; where sizes are unknown or equal, in a row.
+
+    `label` has a place for the role of the models.
+    """
 
     label: str
     scale: Scale
@@ -188,11 +207,6 @@ class Sizes:
     def order(self, model: str) -> float:
         """Where it comes among the others."""
         return self.at[model]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the places, where they stand in a row."""
-        return tuple(self.at) if self.scale == "names" else ()
 
 
 def sizes_of(models: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> Sizes:
@@ -204,14 +218,14 @@ def sizes_of(models: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> S
     """
     models = list(models)
     for field, label in (
-        ("pretraining_flops", "pretraining compute of the student (FLOP)"),
-        ("parameters", "parameters of the student"),
+        ("pretraining_flops", "pretraining compute of the {role} (FLOP)"),
+        ("parameters", "parameters of the {role}"),
     ):
         at = {model: number((known.get(model) or {}).get(field)) for model in models}
         if all(size > 0 for size in at.values()) and len(set(at.values())) == len(at):
             return Sizes(label, "log", dict(sorted(at.items(), key=lambda item: item[1])))
     return Sizes(
-        "model, in the order of accuracy on truth",
+        "{role}, in the order of accuracy",
         "names",
         {model: float(place) for place, model in enumerate(models)},
     )
@@ -240,12 +254,22 @@ def number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def by_strong(
-    shown: Shown, variant: Variant, weak: str | None, read: Callable[[list[Student]], Value]
-) -> dict[str, Value]:
-    """A number for each student's model of a variant, smallest first."""
-    found = {strong: shown.chosen(variant, weak, strong) for strong in shown.strong}
-    return {strong: read(students) for strong, students in found.items() if students}
+def along(shown: Shown, variant: Variant, line: str, what: str) -> dict[str, Value]:
+    """A number for each place of a line, smallest model first.
+
+    Args:
+        shown: What there is.
+        variant: How students are trained.
+        line: The model of the line: one of `shown.lines`.
+        what: As `Student.value` takes it.
+    """
+    found = {
+        place: shown.chosen(variant, place, line)
+        if shown.by_supervisor
+        else shown.chosen(variant, line, place)
+        for place in shown.places
+    }
+    return {place: over_tasks(students, what) for place, students in found.items() if students}
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[Any, ...]:

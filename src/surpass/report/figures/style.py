@@ -13,7 +13,7 @@ BLACK, DARK, MIDDLE, LIGHT = "#000000", "#444444", "#8a8a8a", "#d9d9d9"
 COLOURS = (BLUE, VERMILION, SKY, GREEN, ORANGE, PURPLE, BLACK)
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREYS = (BLACK, MIDDLE, BLACK, DARK, MIDDLE)
-GREY_SHAPES = ("h", ".", "*", "d", "|")
+GREY_SHAPES = ("h", "o", "*", "d", "s")
 DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 2.0), (6.0, 2.0, 1.5, 2.0), (2.0, 1.5), (9.0, 3.0))
 DOTTED = (1.0, 1.6)
 
