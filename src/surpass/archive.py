@@ -5,6 +5,7 @@ with size and sha256 and carries the sha256 of its own canonical JSON. Headers h
 mode are the same for all, so equal contents give equal bytes, and a reader knows what each byte must be.
 
 - `study.json`, `results.json`, `analysis.json`
+- `report.json` and `report.html`, where whoever wrote it made them: the page as data, and for looking at
 - `artifacts/<kind>/<id>/...`: an artifact as it lies in a store
 - `records/<kind>/<id>/...`: the manifest of one, and of its files those that reports read
 """
@@ -28,6 +29,7 @@ from surpass.layout import check_id, check_kind
 
 INDEX = "archive.json"
 TOP = ("analysis.json", "results.json", "study.json")
+REPORT, PAGE = "report.json", "report.html"
 ARTIFACTS, RECORDS = "artifacts", "records"
 SUFFIXES = (".json", ".parquet", ".safetensors")
 _FORMAT, _VERSION = "surpass-archive", 1
@@ -207,10 +209,10 @@ def refusal(name: str) -> str:
     if not name.isascii():
         return "is no plain path"
     parts = name.split("/")
+    if name in (*TOP, REPORT, PAGE):
+        return ""
     if not name.endswith(SUFFIXES):
         return f"is none of {', '.join(SUFFIXES)}, the only files of a store"
-    if name in TOP:
-        return ""
     try:
         section, kind, id, *rest = parts
         check_kind(kind)

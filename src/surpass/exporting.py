@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from surpass.archive import ARTIFACTS, RECORDS, Member, describe, write_archive
+from surpass.archive import ARTIFACTS, PAGE, RECORDS, REPORT, Member, describe, write_archive
 from surpass.artifact import MANIFEST, Artifact
 from surpass.disk import disk_errors
 from surpass.engine.graph import outstanding
@@ -17,8 +17,10 @@ from surpass.experiment import gather
 from surpass.identity import file_digest
 from surpass.lineage import ancestry
 from surpass.models.sources import resolve
-from surpass.recipes.published import beside_published
 from surpass.records import KEPT, kept_files, recorded
+from surpass.report.document import document_of
+from surpass.report.document_file import as_bytes
+from surpass.report.study_entry import with_published
 from surpass.results import Results
 from surpass.stages import Compare, Features, Score, Stage
 from surpass.store import Store
@@ -64,12 +66,14 @@ def export(
     """
     if along not in WITH:
         raise ConfigError(f"--with {along} must be one of {', '.join(WITH)}")
-    results = gather(study, store)
-    results = results.with_notes(beside_published(study.name, results))
+    results = with_published(study, gather(study, store))
+    document = _document(study, [called or study.name, *overrides], results, store)
     top = {
         "results.json": _as_written(results),
         "analysis.json": _json(_analysed(results, study, store)),
         "study.json": _json(_described(study, overrides, called)),
+        REPORT: as_bytes(document),
+        PAGE: _page(document),
     }
     contents: Contents = {describe(name, content): content for name, content in top.items()}
     counts = {ARTIFACTS: 0, RECORDS: 0}
@@ -78,6 +82,19 @@ def export(
             counts[section] += 1
             contents |= _members(section, artifact)
     return Exported(counts[ARTIFACTS], counts[RECORDS], write_archive(path, contents))
+
+
+def _document(study: Study, called: Sequence[str], results: Results, store: Store) -> dict[str, Any]:
+    """The report, as made when the last of its stages was: the same study gives the same bytes."""
+    document = document_of([(study, called)], store, results=[results])
+    last = max((stage["created"] or "" for stage in document["stages"]), default="")
+    return document | {"made": document["made"] | {"on": last}}
+
+
+def _page(document: dict[str, Any]) -> bytes:
+    from surpass.report.page import page_of
+
+    return page_of(document).encode(errors="replace")
 
 
 def _analysed(results: Results, study: Study, store: Store) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from surpass.archive import REPORT
 from surpass.artifact import Artifact
 from surpass.errors import ConfigError, DataError
 from surpass.importing import STUDY
@@ -22,12 +24,21 @@ class Listed(NamedTuple):
 
 
 class ImportedStudy(NamedTuple):
-    """An imported study: its description, its results, and what `surpass analyse --json` said of it."""
+    """An imported study.
+
+    Attributes:
+        description: What it was.
+        results: Its results.
+        document: The same as plain data.
+        analysis: What `surpass analyse --json` said of it.
+        report: The file of its report, see `report.document`; None where none came along.
+    """
 
     description: dict[str, Any]
     results: Results
     document: dict[str, Any]
     analysis: dict[str, Any]
+    report: Path | None
 
     def as_data(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -73,10 +84,26 @@ def read_study(store: Store, name: str) -> ImportedStudy:
     return _read(artifact)
 
 
+def report_of(store: Store, study_id: str) -> Path | None:
+    """The report that came with a study, by the study's own id; None where none did.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    for listed in store.artifacts(STUDY):
+        if listed.manifest.get("of", {}).get("id") == study_id and REPORT in listed.manifest["files"]:
+            artifact = store.find(STUDY, listed.id)
+            if artifact is not None:
+                return artifact.file(REPORT)
+    return None
+
+
 def _read(artifact: Artifact) -> ImportedStudy:
     names = ("study.json", "results.json", "analysis.json")
     try:
         description, document, analysis = (json.loads(artifact.file(name).read_bytes()) for name in names)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{artifact.path} cannot be read ({error}); import it again") from None
-    return ImportedStudy(description, Results.from_json(artifact.file("results.json")), document, analysis)
+    report = artifact.file(REPORT) if REPORT in artifact.manifest["files"] else None
+    results = Results.from_json(artifact.file("results.json"))
+    return ImportedStudy(description, results, document, analysis, report)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from surpass.archive import ARTIFACTS, RECORDS, TOP, Member, extract
+from surpass.archive import ARTIFACTS, RECORDS, REPORT, TOP, Member, extract
 from surpass.artifact import MANIFEST, Artifact, Damaged, read
 from surpass.disk import disk_errors, fsync_path
 from surpass.errors import ConfigError, DataError, SurpassError
@@ -70,13 +70,17 @@ def import_archive(path: Path, store: Store) -> Imported:
 
 
 def _check_top(folder: Path, members: Iterable[Member]) -> dict[str, Any]:
-    """The study's description, if what describes it can be read."""
-    missing = sorted(set(TOP) - {member.name for member in members})
-    if missing:
+    """The study's description, if what describes it can be read.
+
+    A page that came along is left behind: it is a program of others, and is made anew of its data.
+    """
+    names = {member.name for member in members}
+    if missing := sorted(set(TOP) - names):
         raise DataError(f"{missing[0]} is missing")
     try:
         Results.from_json(folder / "results.json")
-        json.loads((folder / "analysis.json").read_bytes())
+        for name in ("analysis.json", *({REPORT} & names)):
+            json.loads((folder / name).read_bytes())
         description = json.loads((folder / "study.json").read_bytes())
         texts = [description["name"], description["command"], description["id"]]
         kept: dict[str, Any] = description
@@ -153,8 +157,9 @@ def _publish(
     name, command, id = description["name"], description["command"], _study_id(folder)
     if store.find(STUDY, id) is None:
         with store.draft(STUDY, id, name) as draft:
-            for each in TOP:
-                shutil.copyfile(folder / each, draft.path / each)
+            for each in (*TOP, REPORT):
+                if (folder / each).exists():
+                    shutil.copyfile(folder / each, draft.path / each)
             told: dict[str, Any] = {"upstream": [], "seconds": 0.0, "versions": {}, "said": description}
             told["stage"] = {"stage": STUDY, "version": 1, "fields": {}, "outside": {}}
             draft.publish(told | {"of": {"kind": STUDY, "id": description["id"], "label": name}})

@@ -17,6 +17,7 @@ from surpass.recipes import RECIPES
 from surpass.recipes.finding import find_study
 
 if TYPE_CHECKING:
+    from surpass.imported import ImportedStudy
     from surpass.results import Results
     from surpass.store import Store
     from surpass.study import Study
@@ -26,7 +27,7 @@ _CHANGE = re.compile(r"[A-Za-z_]\w*=")
 Words = Annotated[
     list[str],
     typer.Argument(
-        metavar="STUDY [NAME=VALUE]... [STUDY ...]",
+        metavar="STUDY [NAME=VALUE]... [STUDY]...",
         help="Studies of `surpass list` or your_module:function, with their changes; folders of results.",
     ),
 ]
@@ -37,14 +38,15 @@ Page = Annotated[
 
 
 def report(words: Words, store: StoreFolder = DEFAULT_STORE, out: Page = None, as_json: Json = False) -> None:
-    """Write the page of finished studies, side by side, as one HTML file that needs nothing else.
+    """Write the page of finished studies, side by side.
 
-    A word without NAME= begins a study: `surpass report chess seeds=10 planted methods=all`. A folder of
-    results stands for what is in its report.json, so that no store is needed.
+    It is one HTML file that needs nothing else. A word without NAME= begins a study: `surpass report chess
+    seeds=10 planted methods=all`. A folder of results stands for what is in its report.json, so that no store
+    is needed.
     """
     named = sections(words)
-    if out is not None and out.suffix not in (".html", ".htm"):
-        raise ConfigError(f"--out {out} must end in .html; its numbers go beside it, into a file .json")
+    if out is not None:
+        require_page(out)
     document = document_for(named, store)
     if as_json:
         print_json(document)
@@ -58,6 +60,16 @@ def report(words: Words, store: StoreFolder = DEFAULT_STORE, out: Page = None, a
         rows, studies = len(document["rows"]["summary"]), len(document["studies"])
         many = "studies" if studies > 1 else "study"
         typer.echo(f"{path}: {studies} {many}, {rows:,} row{'s' if rows > 1 else ''}, {in_words(size)}")
+
+
+def require_page(path: Path) -> None:
+    """Refuse what cannot name a page.
+
+    Raises:
+        ConfigError: It ends otherwise.
+    """
+    if path.suffix not in (".html", ".htm"):
+        raise ConfigError(f"{path} must end in .html; its numbers go beside it, into a file .json")
 
 
 def sections(words: Sequence[str]) -> list[list[str]]:
@@ -151,14 +163,6 @@ def _usual_place(named: Sequence[Sequence[str]], document: dict[str, Any]) -> Pa
     return Path("results") / f"{study['name']}-{study['id'][:8]}" / PAGE
 
 
-def page_bytes(document: dict[str, Any]) -> bytes:
-    """The page of a document."""
-    from surpass.report.page import page_of
-
-    page: str | bytes = page_of(document)
-    return page.encode() if isinstance(page, str) else page
-
-
 def write_page(document: dict[str, Any], path: Path) -> int:
     """Write a page, and its document beside it.
 
@@ -170,14 +174,32 @@ def write_page(document: dict[str, Any], path: Path) -> int:
     """
     from surpass.disk import atomic_write, disk_errors
     from surpass.report.document_file import write_document
+    from surpass.report.page import page_of
 
-    page = page_bytes(document)
+    # Half of a surrogate pair, which text of others may hold, has no bytes.
+    page = page_of(document).encode(errors="replace")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, page)
     # Behind the page: whoever finds the document finds its page.
     write_document(document, path.with_suffix(".json"))
     return len(page)
+
+
+def write_imported(study: ImportedStudy, path: Path) -> None:
+    """Write the page of an imported study, made here from its numbers.
+
+    Raises:
+        ConfigError: No report came along, or the page would have a name that is none.
+        DataError: Its report cannot be read.
+        StoreError: A file cannot be written.
+    """
+    from surpass.report.document_file import read_document
+
+    require_page(path)
+    if study.report is None:
+        raise ConfigError(f"no report came with {study.description['name']}: export it again")
+    write_page(read_document(study.report), path)
 
 
 def report_of_run(

@@ -218,6 +218,9 @@ def show_results(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="A study that was imported, or how its id begins.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the page of its report here too.")
+    ] = None,
     store: StoreFolder = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
@@ -227,8 +230,11 @@ def show_results(
     """
     from surpass.imported import read_study, studies
     from surpass.report.upkeep import print_studies, print_study
+    from surpass.report_command import write_imported
 
     found = existing_store(store)
+    if name is None and page is not None:
+        raise ConfigError(f"--page {page} is of one study: name it")
     if name is None:
         listed = studies(found)
         if as_json:
@@ -237,6 +243,8 @@ def show_results(
             print_studies(listed)
         return
     study = read_study(found, name)
+    if page is not None:
+        write_imported(study, page)
     if as_json:
         print_json(study.as_data())
     else:

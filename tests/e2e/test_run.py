@@ -63,15 +63,17 @@ def test_first_run_prints_the_table_and_its_progress_apart(first, folder, result
     for number, line in enumerate(lines, 1):
         assert re.match(rf" ?{number}/{NUM_STAGES} (examples|fit|label|score|compare) \S+: \d+\.\d s", line)
     assert re.fullmatch(
-        rf"{NUM_STAGES} stages computed, \d+\.\d s, \d+ MB at most; results in results/chess-[0-9a-f]{{8}}",
+        rf"{NUM_STAGES} stages computed, \d+\.\d s, \d+ MB at most; "
+        r"results in (results/chess-[0-9a-f]{8}), page \1/report\.html",
         last,
     )
-    assert last.endswith(str(results.relative_to(folder)))
+    assert last.endswith(str(results.relative_to(folder) / "report.html"))
 
 
 def test_results_agree_with_each_other_and_with_python(folder, results):
     document = json.loads((results / "results.json").read_bytes())
-    assert sorted(path.name for path in results.iterdir()) == ["results.json", "results.parquet"]
+    names = ["report.html", "report.json", "results.json", "results.parquet"]
+    assert sorted(path.name for path in results.iterdir()) == names
     rows = pq.read_table(results / "results.parquet").to_pylist()
     assert [row["seed"] for row in rows] == [0, 1]
     nan_as_none = [{k: None if v != v else v for k, v in row.items()} for row in rows]
@@ -83,13 +85,17 @@ def test_results_agree_with_each_other_and_with_python(folder, results):
 
 
 def test_second_run_computes_nothing_and_is_quick(first, folder, results):
-    before = (results / "results.json").read_bytes()
+    before = {path: (path.read_bytes(), path.stat().st_ino) for path in results.glob("report.*")}
+    numbers = (results / "results.json").read_bytes()
     second = cold("run", "chess", *SETTINGS, cwd=folder)
     assert second.code == 0
     assert second.out == first.out
-    assert re.fullmatch(r"\nnothing to compute, \d+\.\d s; results in results/chess-\w+\n", second.err)
+    said = r"\nnothing to compute, \d+\.\d s; results in (results/chess-\w+), page \1/report\.html\n"
+    assert re.fullmatch(said, second.err)
     assert second.seconds < 2.0
-    assert (results / "results.json").read_bytes() == before
+    assert (results / "results.json").read_bytes() == numbers
+    assert before == {path: (path.read_bytes(), path.stat().st_ino) for path in results.glob("report.*")}
+    assert len(before) == 2
 
 
 LOOK = """
@@ -143,7 +149,7 @@ def test_several_methods_share_their_fits_and_are_compared(finished):
     # Beside what is there already: the truth, a rule's labels, and of two students what is asked of each.
     assert re.search(
         r"\n10 stages computed, \d+\.\d s, \d+ MB at most; sharing saved 4 of 9 fits; results in "
-        r"results/chess-\w+\n$",
+        r"(results/chess-\w+), page \1/report\.html\n$",
         ended.err,
     )
     first, second = ended.out.split("\n\nmethod ")
@@ -332,7 +338,9 @@ def test_help_is_shown_where_a_command_is_missing(command, tmp_path):
     assert "Commands:" in ended.out + ended.err
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("plan",), ("list",), ("show",), ("doctor",), ("store",)])
+@pytest.mark.parametrize(
+    "command", [(), ("run",), ("report",), ("plan",), ("list",), ("show",), ("doctor",), ("store",)]
+)
 def test_help_fits_and_has_no_colour(command, tmp_path):
     ended = nursery().run(*command, "--help", cwd=tmp_path)
     assert ended.code == 0

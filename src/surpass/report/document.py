@@ -15,6 +15,7 @@ from surpass.analysis import curves
 from surpass.errors import ConfigError
 from surpass.experiment import gather
 from surpass.grouping import grouped
+from surpass.imported import report_of
 from surpass.models.sources import resolve
 from surpass.ranking import BASELINE
 from surpass.report.document_file import (
@@ -206,4 +207,19 @@ def _examples(
         key = next((key for key in keys if key.method == BASELINE), keys[0])
         found = shown_examples(study, store, groups[key], most=most)
         shown += [{"summary": places[key]} | plain(example) for example in found]
-    return shown
+    return shown or _came_along(study, store, places)
+
+
+def _came_along(study: Study, store: Store, places: Mapping[Key, int]) -> list[dict[str, Any]]:
+    """Of an imported study, whose test examples are elsewhere, those of the report that came with it."""
+    path = report_of(store, study.id)
+    if path is None:
+        return []
+    document = read_document(path)
+    here = {(key.weak_model, key.strong_model, key.method): place for key, place in places.items()}
+    there = [(entry["weak"], entry["strong"], entry["method"]) for entry in document["summaries"]]
+    return [
+        example | {"summary": here[there[example["summary"]]]}
+        for example in document["examples"]
+        if there[example["summary"]] in here
+    ]
