@@ -17,7 +17,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from surpass.report.page_sections import contents, head_of, methods_section, results_section, studies_section
+from surpass.report.page_sections import (
+    arrows_note,
+    contents,
+    head_of,
+    methods_section,
+    names_of,
+    results_section,
+    studies_section,
+)
 from surpass.report.page_text import plain, shown
 
 SCRIPTS = (
@@ -62,6 +70,7 @@ def page_of(document: dict[str, Any]) -> str:
         "contents": contents(document),
         "results": results_section(document),
         "methods": methods_section(document),
+        "arrows": arrows_note(document),
         "studies": studies_section(document),
         "data": _data_blocks(document),
         "vendor": "\n".join(f"<script>{text}</script>" for text in vendor.values()),
@@ -102,6 +111,7 @@ def packed(value: Any) -> str:
 
 def _data_blocks(document: dict[str, Any]) -> str:
     small = {name: part for name, part in document.items() if name not in PACKED}
+    small["names"] = names_of(document)
     blocks = [f'<script type="application/json" id="data-small">{embedded(small)}</script>']
     for name in PACKED:
         held = packed(document.get(name, []))

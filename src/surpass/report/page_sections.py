@@ -13,10 +13,12 @@ from surpass.report.page_text import number, percents, plain, points, shown, wri
 
 Record = Mapping[str, Any]
 
+_LONGEST_NAME = 60
+
 READING = (
     "PGR, the performance gap recovered, is (student \N{MINUS SIGN} weak) / (ceiling \N{MINUS SIGN} weak) of "
-    "accuracies averaged over seeds: at 0 % the student is no better than its supervisor, at 100 % it is as good as the same model "
-    "trained on truth. It is not clipped: below 0 and above 100 % are results too.",
+    "accuracies averaged over seeds: at 0 % the student is no better than its supervisor, at 100 % it is as "
+    "good as the same model trained on truth. It is not clipped: below 0 and above 100 % are results too.",
     "It is undefined where the ceiling does not beat the supervisor beyond noise, and unsteady where it "
     "hardly does. Look at the accuracies as well: a large share of a small gap is little.",
     "An interval says how far a number could be off, not which of two methods is better: for that there is "
@@ -26,23 +28,29 @@ READING = (
 
 def head_of(document: Record) -> str:
     """The title of the page: the names of the studies."""
-    return f"{' and '.join(name_of(study) for study in document['studies'])} · Surpass report"
+    return f"{' and '.join(names_of(document))} · Surpass report"
 
 
-def name_of(study: Record) -> str:
-    """A study as it was called."""
-    return " ".join(map(str, study["called"])) or str(study["name"])
+def names_of(document: Record) -> list[str]:
+    """What each study is called on the page: its name, and with it what its namesakes do not have."""
+    studies = document["studies"]
+    names: list[str] = []
+    for study in studies:
+        words = [set(other["called"]) for other in studies if other["name"] == study["name"]]
+        own = [word for word in study["called"] if word not in set.intersection(*words)]
+        name = " ".join([str(study["name"]), *map(str, own)])
+        name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        names.append(f"{name} ({names.count(name) + 1})" if name in names else name)
+    return names
 
 
 def contents(document: Record) -> str:
     """The head of the page: what it is about, and the answer."""
     made = document["made"]
-    names = "".join(f"<h1>{shown(name_of(study))}</h1>" for study in document["studies"][:1])
-    if len(document["studies"]) > 1:
-        names = f"<h1>{shown(' and '.join(name_of(study) for study in document['studies']))}</h1>"
+    names = shown(" and ".join(names_of(document)))
     date = str(made["on"])[:10]
     return (
-        f'<p class="kicker">Surpass report, {shown(date)}</p>{names}'
+        f'<p class="kicker">Surpass report, {shown(date)}</p><h1>{names}</h1>'
         f'<p class="answer">{shown(document["answer"], 2_000)}</p>'
     )
 
@@ -51,10 +59,11 @@ def results_section(document: Record) -> str:
     """One table for each study, with its notes, and how to read it."""
     indexed = list(enumerate(document["summaries"]))
     parts = []
+    names = names_of(document)
     for place, study in enumerate(document["studies"]):
         own = [(index, summary) for index, summary in indexed if summary["study"] == place]
-        heading = f"<h3>{shown(name_of(study))}</h3>" if len(document["studies"]) > 1 else ""
-        parts.append(f'<div class="study" data-study="{place}">{heading}{_table(own, study)}')
+        heading = f"<h3>{shown(names[place])}</h3>" if len(names) > 1 else ""
+        parts.append(f'<div class="study" data-study="{place}">{heading}{_table(own, names[place])}')
         parts.append(f"{_notes(study)}</div>")
     reading = "".join(f"<li>{line}</li>" for line in READING)
     return (
@@ -63,7 +72,7 @@ def results_section(document: Record) -> str:
     )
 
 
-def _table(own: Sequence[tuple[int, Record]], study: Record) -> str:
+def _table(own: Sequence[tuple[int, Record]], called: str) -> str:
     if not own:
         return "<p>No results.</p>"
     level = own[0][1]["estimate"]["level"]
@@ -94,7 +103,7 @@ def _table(own: Sequence[tuple[int, Record]], study: Record) -> str:
         bodies.append(
             f'<tbody><tr class="pair"><th colspan="8" scope="rowgroup">{name}</th></tr>{rows}</tbody>'
         )
-    unseen = f"Accuracies and PGR of {shown(name_of(study))}"
+    unseen = f"Accuracies and PGR of {shown(called)}"
     return (
         f'<div class="wide" role="region" tabindex="0" aria-label="{unseen}"><table class="results">'
         f'<caption class="unseen">{unseen}</caption>'
@@ -164,10 +173,11 @@ def _notes(study: Record) -> str:
 def methods_section(document: Record) -> str:
     """Methods against naive fine-tuning, as the terminal has them; nothing where there is one method."""
     parts = []
-    for place, study in enumerate(document["studies"]):
+    names = names_of(document)
+    for place in range(len(names)):
         ranks = [rank for rank in document["ranks"] if rank["study"] == place]
         if any(rank["comparison"] for rank in ranks):
-            heading = f"<h3>{shown(name_of(study))}</h3>" if len(document["studies"]) > 1 else ""
+            heading = f"<h3>{shown(names[place])}</h3>" if len(names) > 1 else ""
             parts.append(f'<div class="study" data-study="{place}">{heading}{_ranks_table(ranks)}</div>')
     if not parts:
         return ""
@@ -222,12 +232,21 @@ def _rank_cells(rank: Record, ranks: Sequence[Record]) -> list[str]:
     return [pairs, percents(pgr["median"]), percents(comparison["accuracy"]), difference, p_value]
 
 
+def arrows_note(document: Record) -> str:
+    """What the arrows on boards are; nothing where there is no board."""
+    if not any(example.get("board") for example in document["examples"]):
+        return ""
+    from surpass.report.board_svg import ARROWS
+
+    return f'<p class="about">Arrows on boards: {plain("; ".join(ARROWS.values()))}.</p>'
+
+
 def studies_section(document: Record) -> str:
     """What each study was: its task, settings, stages, and the command that makes it again."""
-    return "".join(_study(study) for study in document["studies"])
+    return "".join(map(_study, document["studies"], names_of(document)))
 
 
-def _study(study: Record) -> str:
+def _study(study: Record, called: str) -> str:
     stages = study["stages"]
     rows = [
         ("task", f"{study['task']['name']}: {study['task']['about']}"),
@@ -244,7 +263,7 @@ def _study(study: Record) -> str:
     ]
     lines = "".join(f"<dt>{shown(name)}</dt><dd>{shown(value, 2_000)}</dd>" for name, value in rows)
     return (
-        f"<h3>{shown(name_of(study))}</h3>"
+        f"<h3>{shown(called)}</h3>"
         f'<p class="command"><code>{shown(study["command"], 2_000)}</code>'
         '<button type="button" class="copy">Copy</button></p>'
         f"<details><summary>Settings</summary><dl>{lines}</dl></details>{_published(study)}"

@@ -25,7 +25,7 @@ function plot(width, name, spots, marks, more) {
     style: { fontSize: "12px", fontFamily: "inherit", overflow: "visible", background: "none" },
     marginLeft: 44,
     marginRight: 16,
-    marginTop: 18,
+    marginTop: 26,
     marginBottom: 46,
     insetLeft: 8,
     insetRight: 8,

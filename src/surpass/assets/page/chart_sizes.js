@@ -1,8 +1,7 @@
 // Accuracy and PGR against the size of the student, a line for each supervisor (Burns et al. 2023, figure 3).
 
 /** Names of models above the axis, where they do not stand in each other's way. */
-function modelTicks(names, width) {
-  const size = DATA.size;
+function modelTicks(names, width, size) {
   if (!size.log) return [];
   const known = [...new Set(names)].sort((a, b) => size.of(a) - size.of(b));
   const scale = d3.scaleLog(d3.extent(known, size.of), [0, width - 76]);
@@ -18,8 +17,7 @@ function modelTicks(names, width) {
   return kept;
 }
 
-function sizeScale(names, width) {
-  const size = DATA.size;
+function sizeScale(names, width, size) {
   const used = [...new Set(names)];
   if (!size.log) {
     const order = used.sort((a, b) => size.of(a) - size.of(b));
@@ -29,7 +27,7 @@ function sizeScale(names, width) {
       axes: [],
     };
   }
-  const named = modelTicks(used, width);
+  const named = modelTicks(used, width, size);
   const extent = d3.extent(used, size.of);
   const title = { label: `${size.title} (log scale)`, labelAnchor: "center", labelArrow: "none", labelOffset: 38 };
   const domain = extent[0] === extent[1] ? [extent[0] / 3, extent[0] * 3] : extent;
@@ -39,18 +37,20 @@ function sizeScale(names, width) {
     x: { type: "log", domain, label: null },
     // Formats of axes are overruled on log scales; texts are not.
     axes: [Plot.axisX(ticks, { text: compact, ...title }), Plot.text(named, {
-      x: size.of, frameAnchor: "top", dy: -14, fill: "var(--muted)", text: (name) => label(name, 14),
+      x: size.of, frameAnchor: "top", dy: -20, fill: "var(--muted)", text: (name) => label(name, 14),
     })],
   };
 }
 
-function placed(name) {
-  return DATA.size.log ? DATA.size.of(name) : name;
+function sizeOf(summary) {
+  return DATA.sizes[summary.study];
 }
 
-/** Supervisors of all summaries, so that a filter does not change a line's colour. */
+/** Supervisors of all summaries, small ones first, so that a filter does not change a line's colour. */
 function supervisors() {
-  return [...new Set(DATA.summaries.map((summary) => summary.weak))].sort((a, b) => DATA.size.of(a) - DATA.size.of(b));
+  return DATA.supervisors ??= DATA.sizes.flatMap((size, study) => d3.sort(
+    new Set(DATA.summaries.filter((summary) => summary.study === study).map((summary) => summary.weak)), size.of,
+  )).filter((name, place, all) => all.indexOf(name) === place);
 }
 
 function weakLook(name) {
@@ -83,7 +83,7 @@ function sizeSpot(summary, kind) {
   const value = kind === "accuracy" ? estimate.student : estimate.valid ? estimate.value : null;
   const text = kind === "accuracy" ? `student ${percent(value)} %${missing(low) ? "" : ` [${percent(low)}, ${percent(high)}]`}` : `PGR ${pgrText(estimate)} %`;
   return {
-    x: placed(summary.strong), y: missing(value) ? NaN : 100 * value, group: summary.weak,
+    x: sizeOf(summary).place(summary.strong), y: missing(value) ? NaN : 100 * value, group: summary.weak,
     low: missing(low) ? NaN : 100 * low, high: missing(high) ? NaN : 100 * high, summary,
     title: `${label(summary.pair, 60)}\n${label(summary.called, 40)}: ${text}\nweak ${percent(estimate.weak)} %, ceiling ${percent(estimate.ceiling)} %`,
     open: { summary: summary.index },
@@ -95,9 +95,10 @@ function supervisorMarks(name, group, spots, start, value) {
   const { colour, symbol, dash } = weakLook(name);
   const all = supervisors();
   const dx = 2.5 * (all.indexOf(name) - (all.length - 1) / 2);
-  const oracle = spots[0].summary.oracle;
-  const line = [...start, ...spots].sort((a, b) => DATA.size.of(a.of ?? a.summary.strong) - DATA.size.of(b.of ?? b.summary.strong));
-  const seeds = group.filter((summary) => summary.weak === name).flatMap((summary) => seedSpots(summary, value, placed(summary.strong)));
+  const { oracle } = spots[0].summary;
+  const size = sizeOf(spots[0].summary);
+  const line = [...start, ...spots].sort((a, b) => size.of(a.of ?? a.summary.strong) - size.of(b.of ?? b.summary.strong));
+  const seeds = group.filter((summary) => summary.weak === name).flatMap((summary) => seedSpots(summary, value, size.place(summary.strong)));
   return [
     Plot.line(line, { x: "x", y: "y", stroke: colour, strokeWidth: 1.8, strokeDasharray: dash || undefined, dx, clip: true }),
     Plot.dot(seeds, { x: "x", y: "y", r: 1.7, fill: colour, fillOpacity: 0.5, dx, clip: true, className: "seeds" }),
@@ -119,12 +120,13 @@ function tagged(mark, spots) {
 }
 
 function drawAccuracy(width, group, spots) {
+  const size = sizeOf(group[0]);
   const names = group.flatMap((summary) => [summary.weak, summary.strong]);
-  const { x, axes } = sizeScale(names, width);
+  const { x, axes } = sizeScale(names, width, sizeOf(group[0]));
   const ceilings = [...d3.rollup(group, (same) => 100 * same[0].estimate.ceiling, (summary) => summary.strong)]
-    .map(([name, y]) => ({ x: placed(name), y, name })).sort((a, b) => DATA.size.of(a.name) - DATA.size.of(b.name));
+    .map(([name, y]) => ({ x: size.place(name), y, name })).sort((a, b) => size.of(a.name) - size.of(b.name));
   const bySupervisor = grouping(spots, (spot) => spot.group);
-  const starts = new Map(bySupervisor.map(([name, own]) => [name, [{ x: placed(name), y: 100 * own[0].summary.estimate.weak, of: name }]]));
+  const starts = new Map(bySupervisor.map(([name, own]) => [name, [{ x: size.place(name), y: 100 * own[0].summary.estimate.weak, of: name }]]));
   const values = [...spots.flatMap((spot) => [spot.y, spot.low, spot.high]), ...ceilings.map((one) => one.y), ...[...starts.values()].flat().map((one) => one.y),
     ...group.flatMap((summary) => seedSpots(summary, "student_acc", 0).map((dot) => dot.y))];
   return plot(width, `Accuracy against size: ${panelName(group[0])}`, spots, [
@@ -132,18 +134,23 @@ function drawAccuracy(width, group, spots) {
     Plot.line(ceilings, { x: "x", y: "y", stroke: CEILING.colour, strokeDasharray: CEILING.dash, strokeWidth: 1.4 }),
     Plot.dot(ceilings, { x: "x", y: "y", fill: CEILING.colour, symbol: CEILING.symbol, r: 4 }),
     ...bySupervisor.flatMap(([name, own]) => supervisorMarks(name, group, own, starts.get(name), "student_acc")),
-  ], { height: panelHeight(width), x, y: { domain: range(values), label: "accuracy, %", ticks: 5, labelArrow: "none" }, marginTop: 42 });
+  ], { height: panelHeight(width), x, y: { domain: shares(range(values)), label: "accuracy, %", ticks: 5, labelArrow: "none" }, marginTop: 48 });
 }
 
 function drawPgr(width, group, spots) {
   const names = group.flatMap((summary) => [summary.weak, summary.strong]);
-  const { x, axes } = sizeScale(names, width);
+  const { x, axes } = sizeScale(names, width, sizeOf(group[0]));
   const domain = shareRange(spots.flatMap((spot) => [spot.y, spot.low, spot.high]));
   return plot(width, `PGR against size: ${panelName(group[0])}`, spots, [
     ...frame({ y: true }), ...axes,
     Plot.ruleY([0, 100].filter((share) => share <= domain[1]), { stroke: "var(--muted)", strokeDasharray: "2 3" }),
     ...grouping(spots, (spot) => spot.group).flatMap(([name, own]) => supervisorMarks(name, group, own, [], "pgr")),
-  ], { height: panelHeight(width), x, y: { domain, label: "PGR, %", ticks: 5, labelArrow: "none" }, marginTop: 42 });
+  ], { height: panelHeight(width), x, y: { domain, label: "PGR, %", ticks: 5, labelArrow: "none" }, marginTop: 48 });
+}
+
+/** No accuracy lies beyond 0 and 100 %, though ends of intervals may. */
+function shares([low, high]) {
+  return [Math.max(low, 0), Math.min(high, 100)];
 }
 
 function panelHeight(width) {

@@ -30,8 +30,7 @@ async function unpackFirst() {
 }
 
 function studyName(place) {
-  const study = DATA.studies[place];
-  return study.called.join(" ") || study.name;
+  return DATA.names[place];
 }
 
 function pairName(item) {
@@ -55,16 +54,17 @@ function prepare() {
   });
   DATA.rows.summary.forEach((index, row) => DATA.summaries[index].rows.push(row));
   for (const one of [...DATA.curves, ...DATA.overlap]) one.pair = pairName(one);
-  DATA.size = sizes();
+  DATA.sizes = DATA.studies.map((_, study) => sizes(study));
 }
 
-/** What stands on the axis of sizes: pretraining compute, or parameters, or the order of the study. */
-function sizes() {
-  const names = [...new Set(DATA.summaries.flatMap((summary) => [summary.weak, summary.strong]))];
+/** The axis of sizes of a study: pretraining compute, or parameters, or supervisors first and then students. */
+function sizes(study) {
+  const own = DATA.summaries.filter((summary) => summary.study === study);
+  const names = [...new Set([...own.map((summary) => summary.weak), ...own.map((summary) => summary.strong)])];
   for (const [field, title] of [["pretraining_flops", "pretraining compute, FLOP"], ["parameters", "parameters"]]) {
     const of = (name) => DATA.models[name]?.[field];
-    if (names.length && names.every((name) => of(name) > 0)) return { log: true, title, of, names };
+    if (names.length && names.every((name) => of(name) > 0)) return { log: true, title, of, place: of };
   }
   const order = new Map(names.map((name, place) => [name, place]));
-  return { log: false, title: "models in the order of the study", of: (name) => order.get(name), names };
+  return { log: false, title: "model (sizes unknown)", of: (name) => order.get(name), place: (name) => name };
 }

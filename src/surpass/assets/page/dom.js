@@ -72,9 +72,9 @@ function copyBySelection(text) {
 }
 
 /** A table of texts; `numeric` says which columns stand to the right. */
-function tableOf(names, numeric, rows, caption) {
+function tableOf(names, numeric, rows, caption, kind = null) {
   return el("div", { class: "wide", role: "region", tabindex: "0", "aria-label": clip(caption, 120) },
-    el("table", {},
+    el("table", { class: kind },
       el("caption", { class: "unseen" }, clip(caption, 120)),
       el("thead", {}, el("tr", {}, names.map((name, place) =>
         el("th", { scope: "col", class: numeric[place] ? "n" : null }, clip(name, 200))))),

@@ -33,7 +33,7 @@ function sideBySide(left, right) {
   const keys = [...new Set([...a.keys(), ...b.keys()])].filter((key) => a.get(key) !== b.get(key));
   const parts = [el("h3", {}, "Settings that differ")];
   parts.push(keys.length
-    ? tableOf(["setting", ...names], [false, false, false], keys.map((key) => [key, a.get(key) ?? "-", b.get(key) ?? "-"]), "Settings that differ")
+    ? tableOf(["setting", ...names], [false, false, false], keys.map((key) => [key, a.get(key) ?? "-", b.get(key) ?? "-"]), "Settings that differ", "even")
     : el("p", {}, "None."));
   const of = (study) => new Map(DATA.summaries.filter((summary) => summary.study === study && summaryPasses({ ...summary, study: [...state.chosen.study][0] ?? study }))
     .map((summary) => [JSON.stringify([summary.task, summary.pair, summary.called]), summary]));
