@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from surpass.errors import ConfigError, SurpassError
+from surpass.figure_command import figure, table
 from surpass.interrupt import end_with_failures, stop_on_signals
 from surpass.ladder.commands import ladder_app
 from surpass.models.commands import models_app
@@ -50,6 +51,8 @@ app.add_typer(world_app, name="world")
 app.add_typer(models_app, name="models")
 app.add_typer(store_app, name="store")
 app.command("report")(report)
+app.command("figure")(figure)
+app.command("table")(table)
 app.command("reasoning")(reasoning)
 
 ResultsFolder = Annotated[

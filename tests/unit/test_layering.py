@@ -99,6 +99,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "watching",
         "store_commands",
         "report_command",
+        "figure_command",
         "rewards_command",
         "cli",
         "__main__",

@@ -11,10 +11,11 @@ from surpass.report.figures.style import DARK, MIDDLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import Formatter
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MOST_NAMES_LENGTH = 30
+_ABOVE = (10**-7.6, 10**0.4)
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -94,6 +95,7 @@ def axis_above(ax: Axes, panel: Panel) -> Axes | None:
         return None
     above = ax.twiny()
     above.set_xscale("log")
+    above.set_xlim(*_ABOVE)
     above.set_xlabel(panel.above_label, color=DARK)
     above.tick_params(axis="x", colors=DARK)
     above.grid(visible=False)
@@ -107,15 +109,17 @@ def axis_above(ax: Axes, panel: Panel) -> Axes | None:
     return above
 
 
-def _percents() -> PercentFormatter:
-    """Fractions in percent, all with the same number of decimals."""
-    from matplotlib.ticker import PercentFormatter
+def _percents() -> Formatter:
+    """Fractions in percent, with the decimals that the ticks of the axis need."""
+    from matplotlib.ticker import Formatter
 
-    class Percents(PercentFormatter):
+    class Percents(Formatter):
         def __call__(self, x: float, pos: int | None = None) -> str:
-            return str(super().__call__(x, pos)).replace("-", _MINUS)
+            ticks = [100 * float(place) for place in self.locs]
+            decimals = next((d for d in range(4) if all(abs(t - round(t, d)) < 1e-6 for t in ticks)), 4)
+            return f"{round(100 * x, 6) + 0.0:.{decimals}f}".replace("-", _MINUS)
 
-    return Percents(xmax=1.0, symbol=None)
+    return Percents()
 
 
 def _power(value: float, _: object) -> str:

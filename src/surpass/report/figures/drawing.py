@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from surpass.errors import MissingExtraError
 from surpass.report.figures.axes import axis_above, set_axes, short
 from surpass.report.figures.picture import Grid, Marks, Panel, Picture
-from surpass.report.figures.style import BLACK, DARK, DASHES, DOTTED, LIGHT, MIDDLE, STYLE, colour, shape
+from surpass.report.figures.style import BLACK, DARK, DASHES, DOTTED, MIDDLE, PALE, STYLE, colour, shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,8 @@ def drawn(picture: Picture) -> Figure:
         columns = min(picture.columns, len(picture.panels))
         rows = math.ceil(len(picture.panels) / columns)
         names = [m.name for p in picture.panels if isinstance(p, Panel) for m in p.marks if m.name]
-        lines = _legend_rows(list(dict.fromkeys(names)), picture.width)
+        names = list(dict.fromkeys(names))
+        lines = math.ceil(len(names) / _legend_columns(names, picture.width))
         size = (picture.width, rows * picture.height + 0.14 * lines + 0.1)
         figure = Figure(figsize=size, layout="constrained")
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -113,7 +114,7 @@ def draw_marks(ax: Axes, marks: Marks, *, bars_along_x: bool = False) -> None:
     style: dict[str, Any] = {
         "color": MIDDLE if hollow else ours,
         "marker": {"supervisor": "x", "curve": "", "published": "o"}.get(marks.look, shape(marks.series)),
-        "markerfacecolor": "white" if hollow else LIGHT if marks.look == "oracle" else ours,
+        "markerfacecolor": "white" if hollow else PALE if marks.look == "oracle" else ours,
         "clip_on": False,
         "markeredgewidth": 0.5 if marks.look in ("line", "ceiling") else 1.0,
         "linestyle": "-" if marks.joined else "",
@@ -182,8 +183,7 @@ def _legend(figure: Figure, picture: Picture) -> None:
     if any(isinstance(p, Panel) and p.undefined for p in picture.panels):
         handles["undefined"] = Line2D([], [], linestyle="", marker="x", color=MIDDLE)
     if len(handles) > 1 or "undefined" in handles or any(n.startswith("supervisor") for n in handles):
-        rows = _legend_rows(list(handles), picture.width)
-        columns = math.ceil(len(handles) / rows)
+        columns = _legend_columns(list(handles), picture.width)
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
 
 
@@ -203,9 +203,11 @@ def _fields(marks: Marks) -> dict[str, Any]:
     return {name: getattr(marks, name) for name in ("name", "series", "look", "dash", "joined")}
 
 
-def _legend_rows(names: Sequence[str], width: float) -> int:
-    """Rows that a legend takes: the longest name decides how many stand in one."""
-    if not names:
-        return 0
-    longest = max(map(len, names))
-    return math.ceil(len(names) / max(1, int(width / (0.45 + 0.058 * longest))))
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    """As many columns as fit, each as wide as its longest name."""
+    for columns in range(len(names), 1, -1):
+        rows = math.ceil(len(names) / columns)
+        longest = [max(map(len, names[at : at + rows])) for at in range(0, len(names), rows)]
+        if sum(0.55 + 0.052 * letters for letters in longest) < width:
+            return columns
+    return 1

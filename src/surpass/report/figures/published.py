@@ -21,7 +21,7 @@ from surpass.report.figures.picture import Grid, Marks, Panel, Picture
 from surpass.report.figures.reading import Shown
 
 READ = f"(read from the figure, ±{100 * READING_ERROR:g} points)"
-ABOVE = "the paper's: compute of the student, as a fraction of GPT-4's"
+ABOVE = "compute of the paper's student (GPT-4: 1)"
 HOLLOW = -2
 
 
@@ -61,8 +61,8 @@ def with_published(picture: Picture, shown: Shown, *, paper: bool = False) -> Pi
 
 _DIFFER = (
     f"Hollow: {PAPER}, whose models differ from these (the family of GPT-4; supervisors of 10^-7.1 to "
-    "10^-1.6 of its compute, a line for each of which several students are known), so that neither sizes nor numbers "
-    "can be compared one by one; their sizes are on the axis above."
+    "10^-1.6 of its compute, each a line where several of its students are known), so that neither sizes "
+    "nor numbers can be compared one by one; their sizes are on the axis above."
 )
 _TABLE = (
     f"Hollow: {PAPER}, table {PAPER_IMAGES.table}, as printed; the released code with its schedule of rates "
@@ -89,17 +89,15 @@ def _with(panel: Panel, more: Sequence[Marks]) -> Panel:
     ends = panel.x_range if along_x else panel.y_range
     if ends is not None:
         values = [value for marks in more for value in (marks.x if along_x else marks.y)]
-        margin = 0.04 * (ends[1] - ends[0])
+        margin = 0.04 * (max(ends[1], *values) - min(ends[0], *values))
         ends = min(ends[0], min(values) - margin), max(ends[1], max(values) + margin)
     changed = replace(panel, marks=[*panel.marks, *more], above_label=above)
     return replace(changed, x_range=ends) if along_x else replace(changed, y_range=ends)
 
 
-def _hollow(name: str, points: Iterable[tuple[float, float]], *, above: bool = False) -> Marks:
+def _hollow(name: str, points: Iterable[tuple[float, float]], *, above: bool = False, dash: int = 1) -> Marks:
     x, y = zip(*points, strict=True)
-    return Marks(
-        name=name, x=x, y=y, series=HOLLOW, look="published", dash=1, joined=above and len(x) > 1, above=above
-    )
+    return Marks(name=name, x=x, y=y, series=HOLLOW, look="published", dash=dash, joined=above, above=above)
 
 
 def _curves(panel: Panel, setting: str) -> list[Marks]:
@@ -108,11 +106,15 @@ def _curves(panel: Panel, setting: str) -> list[Marks]:
     chosen = [curve for curve in PAPER_CURVES[setting] if curve.what == panel.what]
     wanted = [curve for curve in chosen if curve.method in methods]
     truth = [curve for curve in chosen if curve.method == "truth"] if wanted else []
-    return [_hollow(_source(curve), _sizes(curve), above=True) for curve in (*truth, *wanted)]
+    return [
+        _hollow(_source(curve), _sizes(curve), above=True, dash=int(curve.method != "truth"))
+        for curve in (*truth, *wanted)
+    ]
 
 
 def _source(curve: PaperCurve) -> str:
-    return f"{PAPER}, figure {curve.figure} {READ}"
+    ceiling = ", ceiling" if curve.method == "truth" else ""
+    return f"{PAPER}, figure {curve.figure}{ceiling} {READ}"
 
 
 def _sizes(curve: PaperCurve) -> list[tuple[float, float]]:

@@ -167,11 +167,20 @@ class Shown:
 
     def of_task(self, task: str) -> Shown:
         """What there is on one task; models keep their places, and supervisors their order."""
+        return self._part([student for student in self.students if student.task == task])
+
+    def of_study(self, place: int) -> Shown:
+        """What there is of one study; likewise."""
+        part = self._part([student for student in self.students if student.study == place])
+        part.studies = [self.studies[place]]
+        return part
+
+    def _part(self, students: list[Student]) -> Shown:
         part = copy(self)
         part.sizes, part.supervisors, part.strong = self.sizes, self.supervisors, self.strong
         part.by_supervisor = self.by_supervisor
-        part.students = [student for student in self.students if student.task == task]
-        part.tasks = [task]
+        part.students = students
+        part.tasks = list(dict.fromkeys(student.task for student in students))
         return part
 
     @property

@@ -121,12 +121,15 @@ def pgr_panel(shown: Shown, variants: Sequence[Variant], title: str = "") -> tup
 def agreement_panel(shown: Shown, variants: Sequence[Variant], what: str, title: str) -> Panel:
     """How often students answer as their supervisor does, against their size."""
     found = lines(shown, variants, what)
+    low, high = accuracies(found.values)
+    room = max(0.1 - (high - low), 0.0) / 2
     return _panel(
         shown,
         what,
         variants,
         title=title,
         y_label="agreement with supervisor (%)",
+        y_range=(low - room, high + room),
         marks=[*found.marks, *keys(shown, variants)],
         undefined=found.undefined,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from surpass.report.plot import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
-BLACK, DARK, MIDDLE, LIGHT = "#000000", "#444444", "#8a8a8a", "#d9d9d9"
+BLACK, DARK, MIDDLE, PALE = "#000000", "#444444", "#8a8a8a", "#b9b9b9"
 
 # Neighbours differ in lightness too, so that a copy in grey tells them apart together with the shapes.
 COLOURS = (BLUE, VERMILION, SKY, GREEN, ORANGE, PURPLE, BLACK)
