@@ -31,16 +31,35 @@ def open_far_root(objects: Objects, *, make: bool) -> None:
             raise StoreError(f"no store at {objects.url}; run a study first")
         objects.create(MARKER, _MARK)
         content = objects.read(MARKER)
-    try:
-        found = json.loads(content or b"")
-        known = found["format"] == FORMAT and found["layout"] == LAYOUT
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{objects.url}/{MARKER} is damaged: write {_MARK.decode()} into it") from None
+    known = _is_known(content)
+    if not known and _was_ours(content) and objects.names() == [MARKER]:
+        objects.write(MARKER, _MARK)  # it was damaged on its way here, and marks nothing yet
+        known = _is_known(objects.read(MARKER))
+    if known is None:
+        raise StoreError(f"{objects.url}/{MARKER} is damaged: write {_MARK.decode()} into it")
     if not known:
         raise StoreError(
             f"{objects.url} has store format {content!r}, this Surpass knows {_MARK!r}: "
             "update Surpass, or use another store"
         )
+
+
+def _is_known(content: bytes | None) -> bool | None:
+    """Whether a mark is that of this layout; None where it is none."""
+    try:
+        found = json.loads(content or b"")
+        return bool(found["format"] == FORMAT and found["layout"] == LAYOUT)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _was_ours(content: bytes | None) -> bool:
+    """Whether a mark is the beginning of ours, or ours with a byte changed; another number is another format."""
+    found = content or b""
+    changed = [chr(here) for here, ours in zip(found, _MARK, strict=False) if here != ours]
+    if len(found) == len(_MARK):
+        return len(changed) == 1 and not changed[0].isdigit()
+    return not changed and len(found) < len(_MARK)
 
 
 def is_there(url: str) -> bool:

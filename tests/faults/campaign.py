@@ -113,7 +113,7 @@ def play(
             wrong = str(error)
         except Exception:
             wrong = traceback.format_exc()
-        spoiled = engine == "ray" and (not ground.has_ray() or GIVEN_UP in wrong)
+        spoiled = bool(ground.raylet) and (not ground.has_ray() or GIVEN_UP in wrong)
         if spoiled:  # that is no fault of ours, in both senses
             ground.start_ray()
             scene.hits, wrong = 0, ""

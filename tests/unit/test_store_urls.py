@@ -315,6 +315,31 @@ class TestOpening:
         with pytest.raises(StoreError, match="update Surpass"):
             open_store(url)
 
+    @pytest.mark.parametrize(
+        "damage",
+        [flipped, lambda mark: mark.replace(b"cts", b"ctr"), lambda mark: mark[:10], lambda mark: b""],
+    )
+    def test_a_mark_that_was_damaged_when_it_was_made_is_made_again(
+        self, tmp_path: Path, damage: Callable[[bytes], bytes]
+    ) -> None:
+        url = f"memory://{tmp_path.name}/v"
+        objects = UrlStore(url, cache=tmp_path / "a").objects
+        mark = objects.read("STORE.json")
+        assert mark is not None
+        objects.write("STORE.json", damage(mark))
+        publish(UrlStore(url, cache=tmp_path / "b"))
+        assert objects.read("STORE.json") == mark
+        objects.write("STORE.json", damage(mark))  # now it marks something: somebody should look
+        with pytest.raises(StoreError, match=r"is damaged|update Surpass"):
+            open_store(url)
+
+    def test_a_mark_of_others_stays(self, tmp_path: Path) -> None:
+        objects = Objects(f"memory://{tmp_path.name}/u")
+        objects.write("STORE.json", b'{"books": 3}')
+        with pytest.raises(StoreError, match="is damaged"):
+            open_store(objects.url)
+        assert objects.read("STORE.json") == b'{"books": 3}'
+
     def test_another_process_may_make_it_at_the_same_time(self, tmp_path: Path) -> None:
         url = f"memory://{tmp_path.name}/w"
         objects = Objects(url)
