@@ -54,7 +54,7 @@ def _is_known(content: bytes | None) -> bool | None:
 
 
 def _was_ours(content: bytes | None) -> bool:
-    """Whether a mark is the beginning of ours, or ours with a byte changed; another number is another format."""
+    """Whether a mark is the beginning of ours, or ours with one byte changed; not in its number."""
     found = content or b""
     changed = [chr(here) for here, ours in zip(found, _MARK, strict=False) if here != ours]
     if len(found) == len(_MARK):
