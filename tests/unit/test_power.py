@@ -13,12 +13,14 @@ from reference.stats import contrast_cells, crossed_components
 from surpass.errors import ConfigError, DataError
 from surpass.stats.power import (
     Variance,
+    _t_quantiles,
     difference_variance,
     pgr_variance,
     power_of,
     seeds_needed,
     smallest_difference,
 )
+from surpass.stats.student_t import t_quantile
 
 
 def bits(num_seeds: int, num_examples: int, accuracy: float, rng_seed: int) -> np.ndarray:
@@ -58,6 +60,13 @@ def test_power_without_a_difference_is_the_level() -> None:
     for num_seeds in (3, 5, 20):
         power = power_of(Variance(0.004, 0.3, 0.2), 0.0, num_seeds=num_seeds, num_examples=200)
         assert 0.043 < power < 0.053
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95, 0.999])
+def test_many_quantiles_are_those_of_one(level: float) -> None:
+    df_Q = np.array([1, 1.01, 1.5, 2, 2.7, 5, 9.9, 30, 400, 1e4, 1e6, 1e9])
+    expected = [t_quantile((1 + level) / 2, df) for df in df_Q.tolist()]
+    assert _t_quantiles(level, df_Q) == pytest.approx(expected, rel=1e-8)
 
 
 def test_seeds_needed_is_the_first_number_with_enough_power() -> None:
