@@ -249,7 +249,7 @@ def studies_section(document: Record) -> str:
 def _study(study: Record, called: str) -> str:
     stages = study["stages"]
     rows = [
-        ("task", f"{study['task']['name']}: {study['task']['about']}"),
+        ("about", f"{study['task']['name']}: {study['task']['about']}"),
         ("labels", study["labels"]),
         ("seeds", ", ".join(map(str, study["seeds"]))),
         ("pairs", ", ".join(f"{weak} → {strong}" for weak, strong in study["pairs"])),

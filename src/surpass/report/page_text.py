@@ -46,7 +46,7 @@ def written(value: Any, kind: str) -> str:
     if kind == "percent":
         return percent(float(value))
     if kind == "number":
-        return f"{float(value) + 0.0:.2f}"
+        return f"{round(float(value), 2) + 0.0:.2f}"
     if kind == "count":
         return f"{round(value):,}"
     return str(value)

@@ -33,7 +33,7 @@ function plot(width, name, spots, marks, more) {
     marks: [
       ...marks,
       Plot.tip(spots, Plot.pointer({
-        x: "x", y: "y", title: "title", maxRadius: 24, fill: "var(--surface)", stroke: "var(--line)", lineWidth: 26,
+        x: "x", y: "y", title: "title", maxRadius: 24, fill: "var(--surface)", stroke: "var(--line)", lineWidth: 26, lineHeight: 1.35,
       })),
     ],
   });
@@ -172,7 +172,8 @@ function grouping(items, key) {
 function panelName(summary, rest) {
   const parts = [];
   if (DATA.studies.length > 1) parts.push(studyName(summary.study));
-  if (options.task.length > 1) parts.push(summary.task);
+  const same = DATA.summaries.filter((other) => other.study === summary.study);
+  if (same.some((other) => other.task !== summary.task)) parts.push(summary.task);
   if (rest) parts.push(rest);
   return parts.join(" · ");
 }

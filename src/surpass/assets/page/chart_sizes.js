@@ -67,7 +67,8 @@ function sizePanels(view, kind) {
   return grouping(shown, (summary) => JSON.stringify([summary.study, summary.task, summary.labels]))
     .map(([, group]) => {
       const spots = group.map((summary) => sizeSpot(summary, kind)).filter((spot) => Number.isFinite(spot.y));
-      const many = new Set(shown.map((summary) => summary.labels)).size > 1 ? `labels ${group[0].labels}` : "";
+      const alike = shown.filter((summary) => summary.study === group[0].study && summary.task === group[0].task);
+      const many = alike.some((summary) => summary.labels !== group[0].labels) ? `labels ${group[0].labels}` : "";
       return {
         title: panelName(group[0], many),
         spots,

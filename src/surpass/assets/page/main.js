@@ -51,6 +51,7 @@ function prepareContents() {
 function preparePrint() {
   let opened = [];
   addEventListener("beforeprint", () => {
+    for (const button of document.querySelectorAll("main button.more:not([hidden])")) button.click();
     drawAll();
     opened = [...document.querySelectorAll("main details:not(.numbers):not([open])")];
     for (const details of opened) details.open = true;

@@ -53,7 +53,7 @@ function written(value, kind) {
   if (missing(value)) return "-";
   if (typeof value !== "number") return String(value);
   if (kind === "percent") return percent(value);
-  if (kind === "number") return fixed(value + 0, 2);
+  if (kind === "number") return fixed(value, 2).replace(/^-(?=0\.00$)/, "");
   if (kind === "count") return count(value);
   return String(value);
 }
