@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from surpass.errors import ConfigError
-from surpass.report.figures.reading import Shown
+from surpass.report.figures.reading import Shown, damaged
 from surpass.report.methods import NOTE, methods_table, percent, table_of
 from surpass.report.table_records import RECORDS, csv_text
 from surpass.report.table_source import Part, parts_of
@@ -78,9 +78,12 @@ def table_text(document: Mapping[str, Any], *, format: str = "latex", what: str 
         if given not in allowed:
             raise ConfigError(f"{option} {given} must be one of {', '.join(allowed)}")
     shown = Shown(document)
-    if format == "csv":
-        return csv_text(RECORDS[what](shown))
-    parts = parts_of(shown)
+    try:
+        if format == "csv":
+            return csv_text(RECORDS[what](shown))
+        parts = parts_of(shown)
+    except (KeyError, TypeError, IndexError) as error:
+        raise damaged(error) from None
     tables = [_SOURCES[what](part) for part in parts]
     if format == "text":
         pieces = [_as_text(*table) for table in tables]
@@ -199,7 +202,9 @@ def as_latex(table: PaperTable) -> str:
         lead = r"\quad " if first.startswith("  ") else "{}"
         cells = [f"{lead}{name}", *(latex_number(cell) for cell in others)]
         body.append(f"    {' & '.join(cells)} \\\\")
-    notes = [rf"  \par\smallskip{{\footnotesize {latex(' '.join(table.notes))}\par}}"] if table.notes else []
+    # Not \\, which would take a star at the beginning of the next note for its own.
+    noted = r"\newline{} ".join(map(latex, table.notes))
+    notes = [rf"  \par\smallskip{{\footnotesize {noted}\par}}"] if noted else []
     return "\n".join(
         [
             r"% \usepackage{booktabs}",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from surpass.ranking import Rank
-from surpass.report.figures.reading import Shown, number
+from surpass.report.figures.reading import Shown
+from surpass.report.figures.sizes import number
 from surpass.results import MAY_BE_NAN, Results
 from surpass.rows import SCHEMA, Key, Summary
 from surpass.stats import PgrAggregate, PgrEstimate
@@ -79,7 +82,7 @@ def _summary(entry: Mapping[str, Any]) -> Summary:
             labels=entry["labels"],
             oracle=entry["oracle"],
         ),
-        estimate=PgrEstimate(**_numbers(entry["estimate"])),
+        estimate=PgrEstimate(**_numbers(entry["estimate"], PgrEstimate)),
         seconds=entry["seconds"],
         metrics={name: number(value) for name, value in entry["metrics"].items()},
     )
@@ -87,20 +90,22 @@ def _summary(entry: Mapping[str, Any]) -> Summary:
 
 def _rank(entry: Mapping[str, Any]) -> Rank:
     comparison = entry["comparison"]
-    pgr = _numbers(entry["pgr"])
+    pgr = {
+        name: number(v) if v is None else v
+        for name, v in entry["pgr"].items()
+        if name in PgrAggregate._fields
+    }
     return Rank(
         method=entry["method"],
         labels=entry["labels"],
         oracle=entry["oracle"],
         num_pairs=entry["num_pairs"],
-        pgr=PgrAggregate(**pgr | {"reasons": tuple(pgr["reasons"])}),
-        comparison=None if comparison is None else MethodComparison(**_numbers(comparison)),
+        pgr=PgrAggregate(**pgr),
+        comparison=None if comparison is None else MethodComparison(**_numbers(comparison, MethodComparison)),
     )
 
 
-def _numbers(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record whose missing numbers are NaN again."""
-    return {
-        name: number(value) if value is None and name in MAY_BE_NAN else value
-        for name, value in record.items()
-    }
+def _numbers(record: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """The fields of some kind, whose missing numbers are NaN again."""
+    known = {field.name: record[field.name] for field in fields(kind)}
+    return {n: math.nan if v is None and n in MAY_BE_NAN else v for n, v in known.items()}

@@ -15,7 +15,8 @@ from surpass.ranking import BASELINE
 from surpass.report.figures.by_size import AGREEMENTS, beyond
 from surpass.report.figures.captions import PGR, caption, lacking, missing, oracles, with_methods
 from surpass.report.figures.picture import Grid, Marks, Panel, Picture, Value, spread
-from surpass.report.figures.reading import Shown, Variant, number, over_tasks
+from surpass.report.figures.reading import Shown, Variant, over_tasks
+from surpass.report.figures.sizes import number
 from surpass.report.methods import NOTE, ORACLE_MARK
 
 MOST_PANELS = 6
@@ -33,7 +34,8 @@ def methods(shown: Shown) -> Picture:
     if not groups:
         how = with_methods(shown, BASELINE, "confidence")
         raise lacking("methods", "no method to compare with naive fine-tuning", shown, how)
-    panels = [panel for study, ranks in groups for panel in _ranked(study, ranks, several=len(groups) > 1)]
+    titles = dict(zip(map(id, shown.studies), _titles(shown), strict=True)) if len(groups) > 1 else {}
+    panels = [panel for study, ranks in groups for panel in _ranked(titles.get(id(study), ""), ranks)]
     used_truth = [Variant("", "", rank["oracle"], "") for _, ranks in groups for rank in ranks]
     pairs = max(rank["num_pairs"] for _, ranks in groups for rank in ranks)
     return Picture(
@@ -58,7 +60,16 @@ def _ordered(ranks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(ranks, key=place)
 
 
-def _ranked(study: Mapping[str, Any], ranks: Sequence[Mapping[str, Any]], *, several: bool) -> list[Panel]:
+def _titles(shown: Shown) -> list[str]:
+    """Tasks, or how studies are called where several have the same."""
+    names = shown.task_names
+    return [
+        name if names.count(name) == 1 else " ".join(study["called"])
+        for name, study in zip(names, shown.studies, strict=True)
+    ]
+
+
+def _ranked(title: str, ranks: Sequence[Mapping[str, Any]]) -> list[Panel]:
     many = len({rank["labels"] for rank in ranks}) > 1
     names = [Variant(r["method"], r["labels"], r["oracle"], "").named(with_labels=many) for r in ranks]
     medians = [Value(number(rank["pgr"]["median"])) for rank in ranks]
@@ -67,7 +78,6 @@ def _ranked(study: Mapping[str, Any], ranks: Sequence[Mapping[str, Any]], *, sev
         Value(number(c.get("difference")), number(c.get("low")), number(c.get("high"))) for c in compared
     ]
     oracle = [bool(rank["oracle"]) for rank in ranks]
-    title = str(study["task"]["name"]) if several else ""
     left = dots(title, "median PGR (%)", names, {"": medians}, oracle=oracle)
     right = dots("", "difference to naive (points)", names, {"": differences}, oracle=oracle)
     methods = [rank["method"] for rank in ranks]

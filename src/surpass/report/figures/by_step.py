@@ -17,7 +17,8 @@ from surpass.ranking import BASELINE
 from surpass.report.figures.by_method import dots
 from surpass.report.figures.captions import PGR, caption, lacking, missing, oracles, with_methods
 from surpass.report.figures.picture import Look, Marks, Panel, Picture, Value, spread
-from surpass.report.figures.reading import Shown, Variant, number, over_tasks
+from surpass.report.figures.reading import Shown, Variant, over_tasks
+from surpass.report.figures.sizes import number
 
 STOPPING = (BASELINE, "early_stop", "early_stop_truth")
 POINTS = {"best": "best by truth", "weak_stopped": "stopped by weak labels", "last": "last"}
@@ -66,10 +67,10 @@ def _curves(shown: Shown, figure: str) -> dict[str, list[Mapping[str, Any]]]:
     if not found:
         how = with_methods(shown, *STOPPING)
         raise lacking(figure, "no curves: they come with early_stop and early_stop_truth", shown, how)
-    several = len({shown.studies[curve["study"]]["task"]["name"] for curve in found}) > 1
+    several = len({shown.task_names[curve["study"]] for curve in found}) > 1
 
     def name(curve: Mapping[str, Any]) -> str:
-        task = f"{shown.studies[curve['study']]['task']['name']}: " if several else ""
+        task = f"{shown.task_names[curve['study']]}: " if several else ""
         return f"{task}{curve['weak']} → {curve['strong']}"
 
     return grouped(found, name)

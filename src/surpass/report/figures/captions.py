@@ -49,7 +49,7 @@ def missing(values: Iterable[Value]) -> str:
     if not reasons:
         return ""
     listed = "; ".join(reasons[:6]) + (f"; and {len(reasons) - 6} more" if len(reasons) > 6 else "")
-    return f"Undefined PGR is left out and, where nothing else is there, marked with a grey cross: {listed}."
+    return f"Grey crosses at the foot: undefined PGR ({listed})."
 
 
 def oracles(variants: Sequence[Variant]) -> str:

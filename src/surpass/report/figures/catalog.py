@@ -10,7 +10,7 @@ from surpass.report.figures.by_method import agreement, methods, overlap, tasks
 from surpass.report.figures.by_size import figure3, figure4, figure5, figure8, figure12, figure15, pgr, size
 from surpass.report.figures.by_step import calibration, figure7, figure13, overfitting
 from surpass.report.figures.picture import Picture
-from surpass.report.figures.reading import Shown
+from surpass.report.figures.reading import Shown, damaged
 
 FIGURES: dict[str, Callable[[Shown], Picture]] = {
     "size": size,
@@ -46,12 +46,16 @@ def picture_of(name: str, shown: Shown) -> Picture:
 
     Raises:
         ConfigError: There is none, or the document lacks what it shows.
+        DataError: The document is damaged.
     """
     if name not in FIGURES:
         raise ConfigError(f"no figure {name!r}; there are: {', '.join(FIGURES)} (`surpass figure list`)")
     if not shown.students:
         raise ConfigError(f"no data for {name}: {shown.name} has no results")
-    return FIGURES[name](shown)
+    try:
+        return FIGURES[name](shown)
+    except (KeyError, TypeError, IndexError) as error:
+        raise damaged(error) from None
 
 
 def offers(shown: Shown | None) -> list[Offer]:

@@ -11,11 +11,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from surpass.errors import DataError
-from surpass.report.figures.picture import Scale, Value
+from surpass.report.figures.picture import Value
+from surpass.report.figures.sizes import Sizes, number, sizes_of
 from surpass.report.methods import ORACLE_MARK
 from surpass.stats import median_interval
 
 FORMAT, VERSION = "surpass-report", 1
+_OF_THE_TEST = ("task", "num_test", "test_mix", "test_part")
 ACCURACIES = ("weak", "student", "ceiling")
 
 
@@ -52,7 +54,7 @@ class Student:
         if what == "pgr":
             if not estimate["valid"]:
                 reason = estimate["reason"] or "undefined"
-                return Value(math.nan, reasons=(f"{self.weak} to {self.strong}: {reason}",))
+                return Value(math.nan, reasons=(f"{self.task}, {self.weak} to {self.strong}: {reason}",))
             return Value(number(estimate["value"]), number(estimate["low"]), number(estimate["high"]))
         if what in ACCURACIES:
             low, high = (self.entry.get("accuracy") or {}).get(what) or (None, None)
@@ -65,6 +67,8 @@ class Shown:
 
     Attributes:
         document: As `report.document.document_of` makes it.
+        studies: Its studies.
+        task_names: What the task of each is called: its name, where no other task has the same.
         students: One for each summary, in its order.
 
     Raises:
@@ -79,6 +83,7 @@ class Shown:
             )
         self.document = document
         self.studies: list[Mapping[str, Any]] = document["studies"]
+        self.task_names = _task_names(self.studies)
         keys = [_key(entry) for entry in document["summaries"]]
         self.students = [
             self._student(index, entry, several=keys.count(keys[index]) > 1)
@@ -90,7 +95,7 @@ class Shown:
         return Student(
             index=index,
             study=entry["study"],
-            task=entry["task"],
+            task=self.task_names[entry["study"]],
             weak=entry["weak"],
             strong=entry["strong"],
             variant=Variant(entry["method"], entry["labels"], entry["oracle"], called),
@@ -202,44 +207,6 @@ class Shown:
         return f"{100 * self.students[0].entry['estimate']['level']:g} %"
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Where models stand on an axis of sizes; where sizes are unknown or equal, in a row.
-
-    `label` has a place for the role of the models.
-    """
-
-    label: str
-    scale: Scale
-    at: Mapping[str, float]
-
-    def order(self, model: str) -> float:
-        """Where it comes among the others."""
-        return self.at[model]
-
-
-def sizes_of(models: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> Sizes:
-    """Pretraining compute where all models have one of their own, else parameters, else the order.
-
-    Args:
-        models: Names as in summaries, the least accurate first.
-        known: The document's models.
-    """
-    models = list(models)
-    for field, label in (
-        ("pretraining_flops", "pretraining compute of the {role} (FLOP)"),
-        ("parameters", "parameters of the {role}"),
-    ):
-        at = {model: number((known.get(model) or {}).get(field)) for model in models}
-        if all(size > 0 for size in at.values()) and len(set(at.values())) == len(at):
-            return Sizes(label, "log", dict(sorted(at.items(), key=lambda item: item[1])))
-    return Sizes(
-        "{role}, in the order of accuracy",
-        "names",
-        {model: float(place) for place, model in enumerate(models)},
-    )
-
-
 def over_tasks(students: Sequence[Student], what: str) -> Value:
     """A number of one student; of students on several tasks the median, with its interval if there is one.
 
@@ -258,9 +225,22 @@ def over_tasks(students: Sequence[Student], what: str) -> Value:
     return Value(statistics.median(there), low, high, reasons)
 
 
-def number(value: Any) -> float:
-    """A number of a document, in which null is missing."""
-    return math.nan if value is None else float(value)
+def _task_names(studies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of tasks; with the study behind it where tasks of one name have different test examples."""
+    names = [str(study["task"]["name"]) for study in studies]
+    settings = [dict(map(tuple, study.get("settings", ()))) for study in studies]
+    tests = [
+        tuple(own.get(name) for name in ("task", "num_test", "test_mix", "test_part")) for own in settings
+    ]
+    kinds = {name: {test for own, test in zip(names, tests, strict=True) if own == name} for name in names}
+    called = [str(study["name"]) for study in studies]
+    called = [
+        c if called.count(c) == 1 else " ".join(s["called"]) for c, s in zip(called, studies, strict=True)
+    ]
+    return [
+        name if len(kinds[name]) == 1 or behind == name else f"{name} ({behind})"
+        for name, behind in zip(names, called, strict=True)
+    ]
 
 
 def along(shown: Shown, variant: Variant, line: str, what: str) -> dict[str, Value]:
@@ -279,6 +259,11 @@ def along(shown: Shown, variant: Variant, line: str, what: str) -> dict[str, Val
         for place in shown.places
     }
     return {place: over_tasks(students, what) for place, students in found.items() if students}
+
+
+def damaged(error: Exception) -> DataError:
+    """The error of a document in which something is missing or is something else."""
+    return DataError(f"the report is damaged ({type(error).__name__}: {error}); write it again")
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from surpass.report.figures.picture import Look, Marks, Panel, Value, spread
-from surpass.report.figures.reading import Shown, Student, Variant, along, number, over_tasks
+from surpass.report.figures.reading import Shown, Student, Variant, along, over_tasks
+from surpass.report.figures.sizes import number
 
 TRUTH = -1
 APART = 0.12
@@ -35,7 +36,6 @@ def lines(shown: Shown, variants: Sequence[Variant], what: str) -> Lines:
         what: As `Student.value` takes it.
     """
     found = Lines([], [], [])
-    drawn: set[float] = set()
     role = "student" if shown.by_supervisor else "supervisor"
     number_of_lines = len(variants) * len(shown.lines)
     for dash, variant in enumerate(variants):
@@ -59,9 +59,8 @@ def lines(shown: Shown, variants: Sequence[Variant], what: str) -> Lines:
                 )
             )
             found.values.extend(values.values())
-            for at, value in zip(places, values.values(), strict=True):
-                (found.undefined.append if value.missing else drawn.add)(at)
-    found.undefined[:] = sorted(set(found.undefined) - drawn)
+            found.undefined.extend(at for at, v in zip(places, values.values(), strict=True) if v.missing)
+    found.undefined[:] = sorted(set(found.undefined))
     return found
 
 
