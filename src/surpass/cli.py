@@ -50,9 +50,6 @@ app.add_typer(ladder_app, name="ladder")
 app.add_typer(world_app, name="world")
 app.add_typer(models_app, name="models")
 app.add_typer(store_app, name="store")
-app.command("report")(report)
-app.command("figure")(figure)
-app.command("table")(table)
 app.command("reasoning")(reasoning)
 
 ResultsFolder = Annotated[
@@ -209,6 +206,11 @@ def saved_by(study: Study) -> str:
 
     asked, distinct = sharing(study.rows())
     return f"; sharing saved {asked - distinct:,} of {asked:,} fits" if asked > distinct else ""
+
+
+app.command("report")(report)
+app.command("figure")(figure)
+app.command("table")(table)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from surpass.analysis import curves
-from surpass.errors import ConfigError
+from surpass.errors import ConfigError, SurpassError
 from surpass.experiment import gather
 from surpass.grouping import grouped
 from surpass.imported import report_of
@@ -26,7 +26,7 @@ from surpass.report.document_file import (
     read_document,
     write_document,
 )
-from surpass.report.further_tables import further_tables
+from surpass.report.further_tables import further_tables, lacking
 from surpass.report.joining import joined
 from surpass.report.numbers import (
     ROLES,
@@ -102,6 +102,9 @@ def _study(
     places = {key: place for place, key in enumerate(groups)}
     entry = study_entry(study, called, results, provenance)
     intervals = accuracy_intervals(list(groups.values()), correct)
+    further = further_tables(study, results, store)
+    learned, without = _curves(study, store)
+    entry["footnotes"] += [*further.lacking, *without]
     return {
         "answer": entry["answer"],
         "studies": [entry],
@@ -109,10 +112,10 @@ def _study(
         "summaries": [_summary(summary, groups[summary.key], intervals) for summary in results.summary()],
         "rows": _rows(study, rows, results, places, provenance),
         "ranks": [_rank(rank) for rank in results.ranks],
-        "curves": [_curve(curve) for curve in curves(study, store)],
+        "curves": learned,
         "calibration": calibration([(places[key], own) for key, own in groups.items()], store),
         "overlap": [{"study": 0} | entry for entry in overlap(rows, correct)],
-        "tables": [{"study": 0} | table for table in further_tables(study, results, store)],
+        "tables": [{"study": 0} | table for table in further.tables],
         "examples": _examples(study, store, groups, places),
         "stages": provenance.stages,
         "versions": provenance.versions,
@@ -184,6 +187,14 @@ def _rank(rank: Any) -> dict[str, Any]:
         if comparison is None
         else plain(asdict(comparison) | {"p": comparison.adjusted_p}),
     }
+
+
+def _curves(study: Study, store: Store) -> tuple[list[dict[str, Any]], list[str]]:
+    """Overfitting curves, or why there are none."""
+    try:
+        return [_curve(curve) for curve in curves(study, store)], []
+    except SurpassError as error:
+        return [], [lacking("overfitting to weak labels", error, store)]
 
 
 def _curve(curve: Any) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from surpass.analysis import visible, worths
+from surpass.errors import SurpassError
 from surpass.layers import by_layer
 from surpass.report.numbers import plain
 from surpass.report.probes import END
@@ -27,21 +28,37 @@ WORST = "worst group"
 Columns = Sequence[tuple[str, str]]
 
 
-def further_tables(study: Study, results: Results, store: Store) -> list[dict[str, Any]]:
-    """Those that a study has something for, each with its columns and rows.
+class Further(NamedTuple):
+    """Tables, and for each that could not be made why."""
 
-    Raises:
-        StoreError: The study is not finished.
-    """
-    found = (
-        _groups(study, store),
-        _steps(study, store),
-        _saliency(study, store),
-        _layers(study, results),
-        _worths(study, store),
-        _visible(study, store),
-    )
-    return [table for table in found if table["rows"]]
+    tables: list[dict[str, Any]]
+    lacking: list[str]
+
+
+def further_tables(study: Study, results: Results, store: Store) -> Further:
+    """Those that a study has something for, each with its columns and rows."""
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "accuracy by group": lambda: _groups(study, store),
+        "judging steps": lambda: _steps(study, store),
+        "concept saliency": lambda: _saliency(study, store),
+        "layers": lambda: _layers(study, results),
+        "what the labels are worth": lambda: _worths(study, store),
+        "what differences the study can show": lambda: _visible(study, store),
+    }
+    found = Further([], [])
+    for what, make in makers.items():
+        try:
+            table = make()
+        except SurpassError as error:
+            found.lacking.append(lacking(what, error, store))
+        else:
+            found.tables.extend([table] if table["rows"] else [])
+    return found
+
+
+def lacking(what: str, error: SurpassError, store: Store) -> str:
+    """A note on what is not known, without the place of the store."""
+    return f"not known, {what}: {str(error).replace(store.where, 'the store')}"
 
 
 def _table(title: str, about: str, columns: Columns, rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
