@@ -70,6 +70,7 @@ class _Made:
     def __init__(self, hostile: str) -> None:
         self.random = random.Random(8)
         self.hostile = hostile
+        self.known: dict[tuple[str, str], int] = {}
         models = {
             name: {"name": f"ladder:{name}", "parameters": size, "pretraining_flops": flops}
             for name, size, flops in MODELS
@@ -95,6 +96,12 @@ class _Made:
 
     def near(self, value: float, spread: float = 0.01) -> float:
         return value + self.random.uniform(-spread, spread)
+
+    def shared(self, kind: str, label: str) -> int:
+        """A stage that several rows have in common."""
+        if (kind, label) not in self.known:
+            self.known[kind, label] = self.stage(kind, label)
+        return self.known[kind, label]
 
     def stage(self, kind: str, label: str, upstream: Sequence[int] = ()) -> int:
         stages = self.document["stages"]
@@ -202,10 +209,11 @@ class _Made:
             self.row(index, f"{place} {pair[0]} {pair[1]} {method}", seed, estimate)
 
     def row(self, index: int, name: str, seed: int, estimate: dict[str, Any]) -> None:
-        weak = self.stage("fit", f"weak {name} seed {seed}")
+        pair = name.rsplit(" ", 1)[0]
+        weak = self.shared("fit", f"weak {pair} seed {seed}")
         labels = self.stage("label", f"labels {name} seed {seed}", [weak])
         student = self.stage("fit", f"student {name} seed {seed}", [labels])
-        ceiling = self.stage("fit", f"ceiling {name} seed {seed}")
+        ceiling = self.shared("fit", f"ceiling {pair} seed {seed}")
         scores = [self.stage("score", f"score {name} seed {seed}", [fit]) for fit in (weak, student, ceiling)]
         compared = self.stage("compare", f"compare {name} seed {seed}", scores)
         own = {role: self.near(estimate[role]) for role in ("weak", "student", "ceiling")}

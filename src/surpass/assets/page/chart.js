@@ -39,6 +39,8 @@ function plot(width, name, spots, marks, more) {
   });
   const picture = drawing.tagName.toLowerCase() === "svg" ? drawing : drawing.querySelector("svg");
   picture.setAttribute("role", "group");
+  // Plot names groups of marks, which have no role that could bear a name.
+  for (const group of picture.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
   opened(picture, spots, drawing);
   return drawing;
 }

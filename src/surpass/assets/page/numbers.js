@@ -8,7 +8,7 @@ function fixed(value, digits) {
   // Exactly halfway between two decimals are just the odd multiples of 2^-(digits + 1).
   const halves = size * 2 ** (digits + 1);
   if (Number.isInteger(halves) && halves % 2 === 1 && Number(text.at(-1)) % 2 === 1) {
-    text = (size - 2 ** -(digits + 2)).toFixed(digits);
+    text = (size - 0.4 * 10 ** -digits).toFixed(digits);
   }
   return sign + text;
 }
