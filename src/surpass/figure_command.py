@@ -63,6 +63,7 @@ def figure(
     shown = _shown(studies, store)
     picture = picture_of(name, shown)
     from surpass.disk import atomic_write, disk_errors
+    from surpass.report.figures.axes import printable
     from surpass.report.figures.drawing import rendered
     from surpass.report.figures.published import with_published
 
@@ -72,11 +73,11 @@ def figure(
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
-        atomic_write(path.with_suffix(".txt"), f"{picture.caption}\n".encode())
+        atomic_write(path.with_suffix(".txt"), f"{printable(picture.caption)}\n".encode())
     if as_json:
         print_json({"name": name, "file": str(path), "caption": picture.caption})
         return
-    typer.echo(picture.caption)
+    typer.echo(printable(picture.caption))
     typer.echo(f"\n{path}: {len(content):,} bytes; the caption in {path.with_suffix('.txt')}", err=True)
 
 

@@ -90,11 +90,9 @@ def _summary(entry: Mapping[str, Any]) -> Summary:
 
 def _rank(entry: Mapping[str, Any]) -> Rank:
     comparison = entry["comparison"]
-    pgr = {
-        name: number(v) if v is None else v
-        for name, v in entry["pgr"].items()
-        if name in PgrAggregate._fields
-    }
+    pgr: dict[str, Any] = {name: entry["pgr"][name] for name in PgrAggregate._fields}
+    pgr |= {name: number(pgr[name]) for name in ("median", "low", "high")}
+    pgr["reasons"] = tuple(pgr["reasons"])
     return Rank(
         method=entry["method"],
         labels=entry["labels"],

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.ticker import Formatter
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_MOST_NAMES_LENGTH = 30
+MOST_LETTERS = 72
+_MOST_IN_A_ROW = 30
 _ABOVE = (10**-7.6, 10**0.4)
 _MINUS = "\N{MINUS SIGN}"
 
@@ -45,7 +46,7 @@ def _named_places(ax: Axes, panel: Panel) -> None:
     names = [short(name) for name in panel.x_names]
     ax.set_xticks(list(panel.x_places), names)
     ax.set_xlim(-0.5, len(names) - 0.5)
-    if sum(map(len, names)) > _MOST_NAMES_LENGTH or max(map(len, names), default=0) > 9:
+    if sum(map(len, names)) > _MOST_IN_A_ROW or max(map(len, names), default=0) > 9:
         ax.tick_params(axis="x", labelrotation=30)
         for label in ax.get_xticklabels():
             label.set_horizontalalignment("right")
@@ -132,7 +133,12 @@ def _power(value: float, _: object) -> str:
     return power if abs(lead - 1) < 1e-6 else f"{lead:.0f}·{power}"
 
 
+def printable(text: str) -> str:
+    """Text whose characters can all be printed; where one cannot, there is a sign for it."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def short(name: str) -> str:
     """A name as far as there is room for it, on one line."""
-    name = "".join(c if c.isprintable() else "�" for c in name.replace("\n", "\x00")).replace("\x00", " ")
-    return name if len(name) <= _MOST_NAMES_LENGTH else f"{name[: _MOST_NAMES_LENGTH - 1]}…"
+    name = printable(name.replace("\n", " "))
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"

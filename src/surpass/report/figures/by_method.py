@@ -156,26 +156,21 @@ def _undefined_ranks(groups: Sequence[tuple[Any, Sequence[Mapping[str, Any]]]]) 
 
 def agreement(shown: Shown) -> Picture:
     """Agreement of each method's students with their supervisor, where it is right and where it is wrong."""
-    pairs = list(dict.fromkeys((student.weak, student.strong) for student in shown.students))
+    pairs = list(dict.fromkeys((student.task, student.weak, student.strong) for student in shown.students))
     several = len(pairs) > MOST_PANELS
-    used = [variant.oracle for variant in shown.variants]
-    names = [shown.variant_name(variant) for variant in shown.variants]
-    panels = []
-    for pair in [None] if several else pairs:
-        rows = {title: _agreements(shown, what, pair) for what, title in AGREEMENTS.items()}
-        title = "all pairs" if pair is None else f"{pair[0]} → {pair[1]}"
-        panel = dots(title, "agreement (%)", names, rows, oracle=used)
-        panels.append(replace(panel, x_zero=False, x_range=(-0.02, 1.02)))
+    panels = [_agreement(shown, pair) for pair in ([None] if several else pairs)]
     columns = min(3, len(panels))
     panels = [
-        panel if place % columns == 0 else replace(panel, y_names=[""] * len(names))
+        replace(panel, y_names=[""] * len(panel.y_names))
+        if place % columns and panel.y_names == panels[place - 1].y_names
+        else panel
         for place, panel in enumerate(panels)
     ]
     return Picture(
         name="agreement",
         panels=panels,
         columns=columns,
-        height=max(HEAD + (LINE_HEIGHT + 0.04) * len(names), LEAST_HEIGHT),
+        height=max(HEAD + (LINE_HEIGHT + 0.04) * max(len(p.y_names) for p in panels), LEAST_HEIGHT),
         caption=caption(
             f"How often students answer as their supervisor does, on {shown.setting}: on all test examples, "
             "on those that the supervisor answers rightly, and on those that it answers wrongly.",
@@ -185,13 +180,30 @@ def agreement(shown: Shown) -> Picture:
     )
 
 
-def _agreements(shown: Shown, what: str, pair: tuple[str, str] | None) -> list[Value]:
-    values = []
-    for variant in shown.variants:
-        students = shown.chosen(variant, *(pair or ()))
-        found = [student.value(what).value for student in students if not student.value(what).missing]
-        values.append(Value(statistics.median(found)) if found else Value(float("nan")))
-    return values
+def _agreement(shown: Shown, pair: tuple[str, str, str] | None) -> Panel:
+    """Of one task and pair, or medians over all."""
+    students = [s for s in shown.students if pair in (None, (s.task, s.weak, s.strong))]
+    variants = [v for v in shown.variants if any(s.variant == v for s in students)]
+    rows = {
+        title: [_middle([s.value(what) for s in students if s.variant == v]) for v in variants]
+        for what, title in AGREEMENTS.items()
+    }
+    task, weak, strong = pair or ("", "", "")
+    title = "all pairs" if pair is None else f"{weak} → {strong}"
+    panel = dots(
+        f"{task}\n{title}" if pair and len(shown.tasks) > 1 else title,
+        "agreement (%)",
+        [shown.variant_name(variant) for variant in variants],
+        rows,
+        oracle=[variant.oracle for variant in variants],
+    )
+    return replace(panel, x_zero=False, x_range=(-0.02, 1.02))
+
+
+def _middle(values: Sequence[Value]) -> Value:
+    """The median of what there is."""
+    there = [value.value for value in values if not value.missing]
+    return Value(statistics.median(there)) if there else Value(float("nan"))
 
 
 def tasks(shown: Shown) -> Picture:

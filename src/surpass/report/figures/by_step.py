@@ -243,7 +243,7 @@ def _followed(shown: Shown) -> list[Variant]:
 
 def _pair(shown: Shown, summary: int) -> str:
     student = shown.students[summary]
-    task = f"{student.task}: " if len(shown.tasks) > 1 else ""
+    task = f"{student.task}\n" if len(shown.tasks) > 1 else ""
     return f"{task}{student.weak} → {student.strong}"
 
 

@@ -7,10 +7,11 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from surpass.errors import MissingExtraError
-from surpass.report.figures.axes import axis_above, set_axes, short
+from surpass.report.figures.axes import axis_above, printable, set_axes, short
 from surpass.report.figures.picture import Grid, Marks, Panel, Picture
 from surpass.report.figures.style import BLACK, DARK, DASHES, DOTTED, MIDDLE, PALE, STYLE, colour, shape
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_HANDLE, _LETTER = 0.6, 0.058  # inches in a legend
 FORMATS = ("pdf", "svg", "png")
 METADATA: dict[str, dict[str, None]] = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
@@ -88,7 +90,7 @@ def _styled() -> Iterator[None]:
 
 
 def _panel(ax: Axes, panel: Panel) -> None:
-    ax.set_title(panel.title, pad=4)
+    ax.set_title(printable(panel.title), pad=4)
     ax.set_xlabel(panel.x_label)
     ax.set_ylabel(panel.y_label)
     for level in panel.levels:
@@ -122,7 +124,7 @@ def draw_marks(ax: Axes, marks: Marks, *, bars_along_x: bool = False) -> None:
         "linewidth": 0.7 if hollow else 1.2,
     }
     (line,) = ax.plot(marks.x, marks.y, **style)
-    line.set_gid(f"{marks.look}:{marks.name}")
+    line.set_gid(printable(f"{marks.look}:{marks.name}"))
     if marks.joined and dashes:
         line.set_dashes(list(dashes))
     if not any(math.isfinite(low) for low in marks.low):
@@ -158,7 +160,7 @@ def _grid(ax: Axes, grid: Grid) -> None:
     shades = LinearSegmentedColormap.from_list("surpass", ["#E69F00", "#ffffff", "#0072B2"])
     ax.imshow(grid.values, cmap=shades, vmin=-1, vmax=1)
     ax.grid(visible=False)
-    ax.set_title(grid.title, pad=4)
+    ax.set_title(printable(grid.title), pad=4)
     names = [short(name) for name in grid.names]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), names)
@@ -178,8 +180,8 @@ def _legend(figure: Figure, picture: Picture) -> None:
 
     handles: dict[str, Line2D] = {}
     for marks in (m for p in picture.panels if isinstance(p, Panel) for m in p.marks):
-        if marks.name and marks.name not in handles:
-            handles[marks.name] = _handle(marks)
+        if marks.name and short(marks.name) not in handles:
+            handles[short(marks.name)] = _handle(marks)
     if any(isinstance(p, Panel) and p.undefined for p in picture.panels):
         handles["undefined"] = Line2D([], [], linestyle="", marker="x", color=MIDDLE)
     if len(handles) > 1 or "undefined" in handles or any(n.startswith("supervisor") for n in handles):
@@ -204,10 +206,11 @@ def _fields(marks: Marks) -> dict[str, Any]:
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:
-    """As many columns as fit, each as wide as its longest name."""
+    """As many columns as fit, each as wide as its longest name; matplotlib fills the first ones first."""
     for columns in range(len(names), 1, -1):
-        rows = math.ceil(len(names) / columns)
-        longest = [max(map(len, names[at : at + rows])) for at in range(0, len(names), rows)]
-        if sum(0.55 + 0.052 * letters for letters in longest) < width:
-            return columns
+        each, more = divmod(len(names), columns)
+        ends = [place * each + min(place, more) for place in range(columns + 1)]
+        longest = [max(map(len, names[begin:end])) for begin, end in pairwise(ends)]
+        if sum(_HANDLE + _LETTER * letters for letters in longest) < width:
+            return math.ceil(len(names) / math.ceil(len(names) / columns))
     return 1

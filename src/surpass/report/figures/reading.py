@@ -22,7 +22,10 @@ ACCURACIES = ("weak", "student", "ceiling")
 
 
 class Variant(NamedTuple):
-    """A way to train students: the method, and where needed labels and study that tell it from others."""
+    """A way to train students: the method, and where needed labels and study that tell it from others.
+
+    `labels` and `study` are "" where a pair and task have the method once.
+    """
 
     method: str
     labels: str
@@ -85,12 +88,14 @@ class Shown:
         self.studies: list[Mapping[str, Any]] = document["studies"]
         self.task_names = _task_names(self.studies)
         keys = [_key(entry) for entry in document["summaries"]]
+        kinds = {(key[:-1], key[-1]) for key in keys}
+        both = {key for key, _ in kinds if sum(key == other for other, _ in kinds) > 1}
         self.students = [
-            self._student(index, entry, several=keys.count(keys[index]) > 1)
+            self._student(index, entry, several=keys.count(keys[index]) > 1, labels=keys[index][:-1] in both)
             for index, entry in enumerate(document["summaries"])
         ]
 
-    def _student(self, index: int, entry: Mapping[str, Any], *, several: bool) -> Student:
+    def _student(self, index: int, entry: Mapping[str, Any], *, several: bool, labels: bool) -> Student:
         called = " ".join(self.studies[entry["study"]]["called"]) if several else ""
         return Student(
             index=index,
@@ -98,7 +103,7 @@ class Shown:
             task=self.task_names[entry["study"]],
             weak=entry["weak"],
             strong=entry["strong"],
-            variant=Variant(entry["method"], entry["labels"], entry["oracle"], called),
+            variant=Variant(entry["method"], entry["labels"] if labels else "", entry["oracle"], called),
             entry=entry,
         )
 
@@ -119,8 +124,8 @@ class Shown:
         return sorted(found, key=lambda variant: variant.oracle)
 
     def variant_name(self, variant: Variant) -> str:
-        """What a way to train students is called, with labels where there are both kinds."""
-        return variant.named(with_labels=len({v.labels for v in self.variants}) > 1)
+        """What a way to train students is called."""
+        return variant.named(with_labels=bool(variant.labels))
 
     def of_method(self, *names: str) -> list[Variant]:
         """The variants of some methods, whatever their settings, such as `confidence(alpha=0.5)`."""
@@ -182,7 +187,10 @@ class Shown:
 
     def _part(self, students: list[Student]) -> Shown:
         part = copy(self)
-        part.sizes, part.supervisors, part.strong = self.sizes, self.supervisors, self.strong
+        part.supervisors, part.strong = self.supervisors, self.strong
+        part.__dict__.pop("sizes", None)
+        if self.sizes.scale != "names":
+            part.sizes = self.sizes
         part.by_supervisor = self.by_supervisor
         part.students = students
         part.tasks = list(dict.fromkeys(student.task for student in students))
@@ -197,9 +205,11 @@ class Shown:
             tasks = f"{len(self.tasks)} tasks"
         else:
             tasks = f"{', '.join(self.tasks[:-1])} and {self.tasks[-1]}" if self.tasks[1:] else self.tasks[0]
+        kinds = sorted({str(student.entry["labels"]) for student in self.students})
+        labels = f"; {' and '.join(kinds)} labels" if len(kinds) > 1 else ""
         nouns = {str(study.get("noun", "test examples")) for study in self.studies}
         noun = nouns.pop() if len(nouns) == 1 else "test examples"
-        return f"{tasks} ({seeds} seed{'' if seeds == '1' else 's'}, {examples} {noun})"
+        return f"{tasks} ({seeds} seed{'' if seeds == '1' else 's'}, {examples} {noun}{labels})"
 
     @property
     def level(self) -> str:
@@ -267,7 +277,7 @@ def damaged(error: Exception) -> DataError:
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(entry[name] for name in ("task", "weak", "strong", "method", "labels", "oracle"))
+    return tuple(entry[name] for name in ("task", "weak", "strong", "method", "oracle", "labels"))
 
 
 def _span(values: Iterable[int]) -> str:
