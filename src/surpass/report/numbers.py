@@ -123,7 +123,8 @@ def _pooled(scores: Sequence[Score], store: Store) -> list[dict[str, Any]]:
     counts: dict[tuple[float, float], int] = {}
     sums: dict[tuple[float, float], list[tuple[float, float]]] = {}
     for score in scores:
-        table = pq.read_table(found(score, store).file("calibration.parquet"), use_threads=False)
+        file = pq.ParquetFile(found(score, store).file("calibration.parquet"))
+        table = file.read(use_threads=False)
         for row in table.to_pylist():
             edges = row["low"], row["high"]
             counts[edges] = counts.get(edges, 0) + row["count"]

@@ -113,7 +113,7 @@ def _pair(row: RowStages, store: Store) -> tuple[list[str], _Answers, _Answers]:
 
 
 def _answers(score: Score, store: Store) -> tuple[list[str], _Answers]:
-    table = pq.read_table(found(score, store).file("examples.parquet"))
+    table = pq.ParquetFile(found(score, store).file("examples.parquet")).read(use_threads=False)
     correct_N = table["correct"].to_numpy(zero_copy_only=False)
     none_N = np.full(len(correct_N), np.nan)
     sure = table["confidence"].to_numpy() if "confidence" in table.column_names else none_N
