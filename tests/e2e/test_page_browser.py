@@ -194,7 +194,7 @@ class TestFilters:
         assert here.shown("table.results tr[data-summary]") == 15
         here.choose("method", 1)
         assert here.shown("table.results tr[data-summary]") == 3
-        assert here.shown("table.ranks tr[data-method]") == 1
+        assert here.shown("table.ranks tr[data-rank]") == 1
         assert here.page.inner_text("#rows-status") == "Rows 1 to 6 of 6 (30 without filters)"
         here.choose("pair", 0)
         assert here.shown("table.results tr[data-summary]") == 1
@@ -305,6 +305,17 @@ class TestPanel:
         here.page.wait_for_selector("#panel .copy:text('Copied')")
         assert here.page.evaluate("navigator.clipboard.readText()").startswith("surpass show ")
 
+    def test_a_method_leads_to_its_pairs(self, opened):
+        here = opened(document(**MANY))
+        here.page.locator("table.ranks button:text('confidence')").click()
+        panel = here.page.locator("#panel")
+        assert "confidence over all pairs" in panel.inner_text()
+        assert panel.locator(".stages li").count() == 3
+        panel.locator(".stages button").last.click()
+        assert panel.locator(".stages li").count() == 7
+        here.draw()
+        here.assert_quiet()
+
     def test_points_and_examples_lead_there(self, opened):
         here = opened(document(**MANY))
         here.draw()
@@ -329,11 +340,11 @@ class TestPanel:
         here.assert_quiet()
 
 
-def serious_ones(axe, page) -> list[str]:
+def serious_ones(axe, page, within: str | None = None) -> list[str]:
     """What axe finds serious or critical, each with the element."""
     return [
         f"{one['id']}: {node['html'][:200]}"
-        for one in axe.Axe().run(page).response["violations"]
+        for one in axe.Axe().run(page, context=within).response["violations"]
         if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]
@@ -395,9 +406,9 @@ class TestAccess:
         assert serious_ones(axe, here.page) == []
         here.page.click("table.results button >> nth=0")
         here.page.wait_for_selector("#panel[open]")
-        assert serious_ones(axe, here.page) == []
+        assert serious_ones(axe, here.page, "#panel") == []
         here.page.locator("#panel .stages button").first.click()
-        assert serious_ones(axe, here.page) == []
+        assert serious_ones(axe, here.page, "#panel") == []
 
     def test_themes(self, opened):
         here = opened(document(), color_scheme="dark")

@@ -21,8 +21,7 @@ from reference.results import results
 from surpass.report.methods import percent
 from surpass.report.page import PACKED, SCRIPTS, embedded, packed, page_of, vendored
 from surpass.report.page_marks import marks
-from surpass.report.page_sections import names_of
-from surpass.report.page_text import points, shown, written
+from surpass.report.page_text import names_of, points, shown, written
 from surpass.report.terminal import plain_text
 
 ASSETS = files("surpass") / "assets" / "page"

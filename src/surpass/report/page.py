@@ -17,16 +17,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from surpass.report.page_methods import methods_section
 from surpass.report.page_sections import (
     arrows_note,
     contents,
     head_of,
-    methods_section,
-    names_of,
     results_section,
     studies_section,
 )
-from surpass.report.page_text import plain, shown
+from surpass.report.page_text import names_of, plain, shown
 
 SCRIPTS = (
     "numbers.js",

@@ -7,13 +7,11 @@ from typing import Any
 
 from surpass.durations import duration
 from surpass.grouping import grouped
-from surpass.report.methods import ALPHA, NOTE, ORACLE_MARK, p_text
+from surpass.report.methods import ORACLE_MARK
 from surpass.report.page_marks import marks
-from surpass.report.page_text import number, percents, plain, points, shown, written
+from surpass.report.page_text import names_of, number, percents, plain, shown, written
 
 Record = Mapping[str, Any]
-
-_LONGEST_NAME = 60
 
 READING = (
     "PGR, the performance gap recovered, is (student \N{MINUS SIGN} weak) / (ceiling \N{MINUS SIGN} weak) of "
@@ -29,19 +27,6 @@ READING = (
 def head_of(document: Record) -> str:
     """The title of the page: the names of the studies."""
     return f"{' and '.join(names_of(document))} · Surpass report"
-
-
-def names_of(document: Record) -> list[str]:
-    """What each study is called on the page: its name, and with it what its namesakes do not have."""
-    studies = document["studies"]
-    names: list[str] = []
-    for study in studies:
-        words = [set(other["called"]) for other in studies if other["name"] == study["name"]]
-        own = [word for word in study["called"] if word not in set.intersection(*words)]
-        name = " ".join([str(study["name"]), *map(str, own)])
-        name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-        names.append(f"{name} ({names.count(name) + 1})" if name in names else name)
-    return names
 
 
 def contents(document: Record) -> str:
@@ -168,68 +153,6 @@ def _notes(study: Record) -> str:
         ]
     notes.append("PGR in bold: its interval does not hold 0")
     return f'<ul class="notes">{_items(notes)}</ul>'
-
-
-def methods_section(document: Record) -> str:
-    """Methods against naive fine-tuning, as the terminal has them; nothing where there is one method."""
-    parts = []
-    names = names_of(document)
-    for place in range(len(names)):
-        ranks = [rank for rank in document["ranks"] if rank["study"] == place]
-        if any(rank["comparison"] for rank in ranks):
-            heading = f"<h3>{shown(names[place])}</h3>" if len(names) > 1 else ""
-            parts.append(f'<div class="study" data-study="{place}">{heading}{_ranks_table(ranks)}</div>')
-    if not parts:
-        return ""
-    return (
-        '<section id="methods" aria-labelledby="methods-title">'
-        f'<h2 id="methods-title">Methods against naive fine-tuning</h2>{"".join(parts)}'
-        f'<p class="notes">{plain(NOTE)} Bold: p below {ALPHA:g}. Filters by pair and seed do not change '
-        "this table: it is over all of them.</p></section>"
-    )
-
-
-def _ranks_table(ranks: Sequence[Record]) -> str:
-    def place(rank: Record) -> tuple[bool, float]:
-        return bool(rank["oracle"]), -(rank["comparison"] or {"difference": 0.0})["difference"]
-
-    many = len({rank["labels"] for rank in ranks}) > 1
-    head = "".join(
-        f'<th scope="col"{"" if text == "method" else " class=n"}>{text}</th>'
-        for text in ("method", "pairs", "median PGR %", "accuracy %", "vs naive, points", "p")
-    )
-    rows = []
-    for rank in sorted(ranks, key=place):
-        labels = f" ({shown(rank['labels'])})" if many else ""
-        star = ORACLE_MARK if rank["oracle"] else ""
-        cells = "".join(f'<td class="n">{cell}</td>' for cell in _rank_cells(rank, ranks))
-        beyond = rank["comparison"] is not None and rank["comparison"]["adjusted_p"] < ALPHA
-        kinds = " ".join(kind for kind, so in (("beyond", beyond), ("oracle", rank["oracle"])) if so)
-        rows.append(
-            f'<tr class="{kinds}" data-method="{plain(rank["method"])}">'
-            f'<th scope="row">{shown(rank["method"])}{labels}{star}</th>{cells}</tr>'
-        )
-    return (
-        '<div class="wide" role="region" tabindex="0" aria-label="Methods against naive fine-tuning">'
-        f'<table class="ranks"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _rank_cells(rank: Record, ranks: Sequence[Record]) -> list[str]:
-    pgr, comparison = rank["pgr"], rank["comparison"]
-    pairs = str(rank["num_pairs"])
-    if pgr["num_invalid"]:
-        pairs = f"{pgr['num_valid']}/{rank['num_pairs']}"
-    if comparison is None:
-        same = [r["comparison"] for r in ranks if r["comparison"] and r["labels"] == rank["labels"]]
-        widest = max(same, key=lambda c: c["num_tasks"], default=None) if rank["method"] == "naive" else None
-        own = None if widest is None else widest["baseline_accuracy"]
-        return [pairs, percents(pgr["median"]), percents(own), "", ""]
-    low, high = points(comparison["low"]), points(comparison["high"])
-    difference = f"{points(comparison['difference'])} [{low}, {high}]"
-    p_value = plain(p_text(comparison["adjusted_p"]))
-    return [pairs, percents(pgr["median"]), percents(comparison["accuracy"]), difference, p_value]
 
 
 def arrows_note(document: Record) -> str:

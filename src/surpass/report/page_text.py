@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from surpass.report.methods import percent
 
 LONGEST = 400
 """Characters of one piece of text that a table shows; the panel shows more."""
+
+_LONGEST_NAME = 60
 
 
 def plain(text: str) -> str:
@@ -50,3 +53,16 @@ def written(value: Any, kind: str) -> str:
     if kind == "count":
         return f"{round(value):,}"
     return str(value)
+
+
+def names_of(document: Mapping[str, Any]) -> list[str]:
+    """What each study is called on the page: its name, and with it what its namesakes do not have."""
+    studies = document["studies"]
+    names: list[str] = []
+    for study in studies:
+        words = [set(other["called"]) for other in studies if other["name"] == study["name"]]
+        own = [word for word in study["called"] if word not in set.intersection(*words)]
+        name = " ".join([str(study["name"]), *map(str, own)])
+        name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        names.append(f"{name} ({names.count(name) + 1})" if name in names else name)
+    return names

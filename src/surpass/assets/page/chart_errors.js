@@ -50,7 +50,7 @@ function overlapPanels(view) {
     const fits = (name) => !every.has(name) || methods.has(name) || methods.has(name.replace(/ \((soft|hard)\)|\*$/g, ""));
     const places = one.names.map((_, place) => place).filter((place) => fits(one.names[place]));
     const spots = places.flatMap((row) => places.map((column) => ({
-      x: column, y: row, kappa: one.kappa[row][column],
+      x: column, y: row, kappa: one.kappa[row][column], open: overlapOpen(one, row, column),
       title: `${label(one.names[row], 30)} and ${label(one.names[column], 30)}\nkappa ${written(one.kappa[row][column], "number")}`,
     })));
     return {
@@ -59,6 +59,14 @@ function overlapPanels(view) {
       rows: spots.filter((spot) => spot.x < spot.y).map((spot) => [one.pair, one.names[spot.y], one.names[spot.x], written(spot.kappa, "number")]),
     };
   });
+}
+
+/** A cell leads to one of its methods. */
+function overlapOpen(one, ...places) {
+  const names = places.map((place) => one.names[place]);
+  const summary = DATA.summaries.find((other) => other.study === one.study && other.pair === one.pair
+    && (names.includes(other.called) || names.includes(other.method)));
+  return summary ? { summary: summary.index } : null;
 }
 
 function kappaColour(kappa) {

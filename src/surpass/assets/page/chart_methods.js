@@ -16,11 +16,10 @@ function rankPanels(view) {
 function rankSpot(rank, place, many) {
   const { difference, low, high, adjusted_p: p } = rank.comparison;
   const name = `${rank.method}${many ? ` (${rank.labels})` : ""}${rank.oracle ? STAR : ""}`;
-  const first = DATA.summaries.find((summary) => summary.study === rank.study && summary.method === rank.method && summary.labels === rank.labels);
   return {
     x: 100 * difference, y: place, low: 100 * low, high: 100 * high, p, name,
     title: `${label(name, 60)}\n${points(difference)} points [${points(low)}, ${points(high)}]\np ${p < 0.001 ? "" : "= "}${pText(p)} (Holm), ${rank.num_pairs} pair${rank.num_pairs > 1 ? "s" : ""}`,
-    open: first ? { summary: first.index } : null,
+    open: { rank: DATA.ranks.indexOf(rank) },
   };
 }
 

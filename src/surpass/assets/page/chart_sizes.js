@@ -4,12 +4,12 @@
 function modelTicks(names, width, size) {
   if (!size.log) return [];
   const known = [...new Set(names)].sort((a, b) => size.of(a) - size.of(b));
-  const scale = d3.scaleLog(d3.extent(known, size.of), [0, width - 76]);
+  const scale = d3.scaleLog(d3.extent(known, size.of), [0, width - 90]);
   const kept = [];
   let end = -Infinity;
   for (const name of known) {
     const half = textWidth(label(name, 14)) / 2;
-    const at = known.length > 1 ? scale(size.of(name)) : (width - 76) / 2;
+    const at = known.length > 1 ? scale(size.of(name)) : (width - 90) / 2;
     if (at - half < end + 6) continue;
     kept.push(name);
     end = at + half;
@@ -36,7 +36,7 @@ function sizeScale(names, width, size) {
   return {
     x: { type: "log", domain, label: null },
     // Formats of axes are overruled on log scales; texts are not.
-    axes: [Plot.axisX(ticks, { text: compact, ...title }), Plot.text(named, {
+    axes: [Plot.axisX(ticks, { text: size.text, ...title }), Plot.text(named, {
       x: size.of, frameAnchor: "top", dy: -20, fill: "var(--muted)", text: (name) => label(name, 14),
     })],
   };
@@ -91,6 +91,18 @@ function sizeSpot(summary, kind) {
   };
 }
 
+/** A supervisor or a ceiling as a point of its own. */
+function modelSpot(summary, role, name) {
+  const value = summary.estimate[role];
+  const [low, high] = summary.accuracy?.[role] ?? [null, null];
+  const interval = missing(low) ? "" : ` [${percent(low)}, ${percent(high)}]`;
+  return {
+    x: sizeOf(summary).place(name), y: 100 * value, of: name, summary,
+    title: `${label(name, 60)}\n${role === "weak" ? "supervisor" : "ceiling"} ${percent(value)} %${interval}`,
+    open: { summary: summary.index },
+  };
+}
+
 /** The marks of one supervisor's line; lines stand a little beside each other, so that no bar hides another. */
 function supervisorMarks(name, group, spots, start, value) {
   const { colour, symbol, dash } = weakLook(name);
@@ -104,7 +116,7 @@ function supervisorMarks(name, group, spots, start, value) {
     Plot.line(line, { x: "x", y: "y", stroke: colour, strokeWidth: 1.8, strokeDasharray: dash || undefined, dx, clip: true }),
     Plot.dot(seeds, { x: "x", y: "y", r: 1.7, fill: colour, fillOpacity: 0.5, dx, clip: true, className: "seeds" }),
     Plot.ruleX(spots.filter((spot) => Number.isFinite(spot.low)), { x: "x", y1: "low", y2: "high", stroke: colour, strokeWidth: 1.6, dx, clip: true }),
-    start.length ? Plot.dot(start, { x: "x", y: "y", stroke: colour, fill: "var(--bg)", symbol, r: 4, strokeWidth: 1.6, dx }) : null,
+    start.length ? tagged(spotMarks(start, { stroke: colour, fill: "var(--bg)", symbol, r: 4, dx }), start) : null,
     tagged(spotMarks(spots, { symbol, fill: oracle ? "var(--bg)" : colour, stroke: colour, dx }), spots),
   ];
 }
@@ -124,18 +136,18 @@ function drawAccuracy(width, group, spots) {
   const size = sizeOf(group[0]);
   const names = group.flatMap((summary) => [summary.weak, summary.strong]);
   const { x, axes } = sizeScale(names, width, sizeOf(group[0]));
-  const ceilings = [...d3.rollup(group, (same) => 100 * same[0].estimate.ceiling, (summary) => summary.strong)]
-    .map(([name, y]) => ({ x: size.place(name), y, name })).sort((a, b) => size.of(a.name) - size.of(b.name));
+  const ceilings = d3.sort([...d3.group(group, (summary) => summary.strong).values()]
+    .map(([summary]) => modelSpot(summary, "ceiling", summary.strong)), (spot) => size.of(spot.of));
   const bySupervisor = grouping(spots, (spot) => spot.group);
-  const starts = new Map(bySupervisor.map(([name, own]) => [name, [{ x: size.place(name), y: 100 * own[0].summary.estimate.weak, of: name }]]));
+  const starts = new Map(bySupervisor.map(([name, own]) => [name, [modelSpot(own[0].summary, "weak", name)]]));
   const values = [...spots.flatMap((spot) => [spot.y, spot.low, spot.high]), ...ceilings.map((one) => one.y), ...[...starts.values()].flat().map((one) => one.y),
     ...group.flatMap((summary) => seedSpots(summary, "student_acc", 0).map((dot) => dot.y))];
-  return plot(width, `Accuracy against size: ${panelName(group[0])}`, spots, [
+  return plot(width, `Accuracy against size: ${panelName(group[0])}`, [...spots, ...ceilings, ...[...starts.values()].flat()], [
     ...frame({ y: true }), ...axes,
     Plot.line(ceilings, { x: "x", y: "y", stroke: CEILING.colour, strokeDasharray: CEILING.dash, strokeWidth: 1.4 }),
-    Plot.dot(ceilings, { x: "x", y: "y", fill: CEILING.colour, symbol: CEILING.symbol, r: 4 }),
+    tagged(spotMarks(ceilings, { fill: CEILING.colour, stroke: CEILING.colour, strokeWidth: 0.5, symbol: CEILING.symbol, r: 4 }), ceilings),
     ...bySupervisor.flatMap(([name, own]) => supervisorMarks(name, group, own, starts.get(name), "student_acc")),
-  ], { height: panelHeight(width), x, y: { domain: shares(range(values)), label: "accuracy, %", ticks: 5, labelArrow: "none" }, marginTop: 48 });
+  ], { height: panelHeight(width), x, y: { domain: shares(range(values)), label: "accuracy, %", ticks: 5, labelArrow: "none" }, marginTop: 48, marginRight: 30 });
 }
 
 function drawPgr(width, group, spots) {
@@ -146,7 +158,7 @@ function drawPgr(width, group, spots) {
     ...frame({ y: true }), ...axes,
     Plot.ruleY([0, 100].filter((share) => share <= domain[1]), { stroke: "var(--muted)", strokeDasharray: "2 3" }),
     ...grouping(spots, (spot) => spot.group).flatMap(([name, own]) => supervisorMarks(name, group, own, [], "pgr")),
-  ], { height: panelHeight(width), x, y: { domain, label: "PGR, %", ticks: 5, labelArrow: "none" }, marginTop: 48 });
+  ], { height: panelHeight(width), x, y: { domain, label: "PGR, %", ticks: 5, labelArrow: "none" }, marginTop: 48, marginRight: 30 });
 }
 
 /** No accuracy lies beyond 0 and 100 %, though ends of intervals may. */

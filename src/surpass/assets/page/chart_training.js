@@ -16,8 +16,11 @@ function curvePanels(view) {
 function curveSpot(curve, name) {
   const point = curve.points?.[name];
   if (!point) return null;
+  const summary = DATA.summaries.find((one) => one.study === curve.study && one.pair === curve.pair
+    && one.oracle === (name === "best") && one.method.startsWith("early_stop"));
   const step = curve.steps[point.place] ?? point.progress * curve.steps.at(-1);
   return {
+    open: summary ? { summary: summary.index, seed: curve.seed } : null,
     x: step, y: 100 * point.accuracy, name, seed: curve.seed, pair: curve.pair,
     title: `seed ${curve.seed}, ${POINT_NAMES[name]}\nstep ${count(step)}: accuracy ${percent(point.accuracy)} %\nagreement with weak labels ${percent(point.weak_agreement)} %`,
   };
@@ -33,7 +36,7 @@ function drawCurves(width, curves, spots) {
     ...frame({ y: true }),
     ...line("weak_agreement", { stroke: "var(--c2)", strokeDasharray: "5 3" }),
     ...line("accuracy", { stroke: "var(--c1)" }),
-    Plot.dot(spots, { x: "x", y: "y", r: 4.5, symbol: (spot) => POINTS[spot.name], fill: "var(--bg)", stroke: "var(--fg)", strokeWidth: 1.5 }),
+    spotMarks(spots, { symbol: (spot) => POINTS[spot.name], fill: "var(--bg)", stroke: "var(--fg)", strokeWidth: 1.5 }),
   ], {
     height: panelHeight(width), x: { label: "training step", labelAnchor: "center", labelArrow: "none", ticks: 5 },
     y: { domain: range(values), label: "validation examples, %", labelArrow: "none", ticks: 5 }, symbol: { type: "identity" },

@@ -61,9 +61,9 @@ function prepare() {
 function sizes(study) {
   const own = DATA.summaries.filter((summary) => summary.study === study);
   const names = [...new Set([...own.map((summary) => summary.weak), ...own.map((summary) => summary.strong)])];
-  for (const [field, title] of [["pretraining_flops", "pretraining compute, FLOP"], ["parameters", "parameters"]]) {
+  for (const [field, title, text] of [["pretraining_flops", "pretraining compute, FLOP", powerText], ["parameters", "parameters", compact]]) {
     const of = (name) => DATA.models[name]?.[field];
-    if (names.length && names.every((name) => of(name) > 0)) return { log: true, title, of, place: of };
+    if (names.length && names.every((name) => of(name) > 0)) return { log: true, title, of, place: of, text };
   }
   const order = new Map(names.map((name, place) => [name, place]));
   return { log: false, title: "model (sizes unknown)", of: (name) => order.get(name), place: (name) => name };

@@ -70,7 +70,7 @@ function filterTables() {
     body.hidden = shown === 0;
     left += shown;
   }
-  for (const line of document.querySelectorAll("table.ranks tr[data-method]")) line.hidden = !passes("method", line.dataset.method);
+  for (const line of document.querySelectorAll("tr[data-rank]")) line.hidden = !passes("method", DATA.ranks[Number(line.dataset.rank)].method);
   for (const block of document.querySelectorAll("div.study[data-study]")) block.hidden = !passes("study", Number(block.dataset.study));
   byId("no-results").hidden = left > 0 || !DATA.summaries.length;
 }

@@ -64,14 +64,16 @@ function pgrText(estimate) {
   return `${percent(estimate.value)} [${percent(estimate.low)}, ${percent(estimate.high)}]`;
 }
 
-/** A size for an axis: 1.2M, 40k, 3×10¹³. */
+/** Pretraining compute for an axis: 10¹², 2.9×10¹³. */
+function powerText(value) {
+  const power = Math.floor(Math.log10(value) + 1e-9);
+  const head = value / 10 ** power;
+  const raised = String(power).replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).replace("-", "⁻");
+  return Math.abs(head - 1) < 1e-6 ? `10${raised}` : `${Number(head.toFixed(1))}×10${raised}`;
+}
+
+/** A number of parameters for an axis: 40k, 1.2M, 3B. */
 function compact(value) {
-  if (value >= 1e12) {
-    const power = Math.floor(Math.log10(value) + 1e-9);
-    const head = value / 10 ** power;
-    const raised = String(power).replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
-    return Math.abs(head - 1) < 1e-6 ? `10${raised}` : `${Number(head.toFixed(1))}×10${raised}`;
-  }
   for (const [size, unit] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
     if (value >= size) return `${Number((value / size).toPrecision(3))}${unit}`;
   }

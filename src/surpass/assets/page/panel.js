@@ -8,10 +8,14 @@ const STAGE_ROLES = [
 const trail = [];
 
 /** Opens the panel on a row, or on a summary, whose first row stands for it. */
-async function openRow({ summary, row, seed }) {
+async function openRow({ rank, summary, row, seed }) {
+  trail.length = 0;
+  if (rank !== undefined) {
+    await show({ rank });
+    return;
+  }
   const rows = DATA.summaries[summary].rows;
   const known = row ?? rows.find((one) => DATA.rows.seed[one] === seed) ?? rows.find(seedPasses) ?? rows[0] ?? null;
-  trail.length = 0;
   await show({ summary, row: known });
 }
 
@@ -24,7 +28,8 @@ async function render() {
   const panel = byId("panel");
   const view = trail.at(-1);
   const [stages, versions] = await Promise.all([unpack("stages"), unpack("versions")]);
-  const body = view.stage === undefined ? rowView(view, stages) : stageView(view.stage, stages, versions);
+  const body = view.rank !== undefined ? rankView(view.rank)
+    : view.stage === undefined ? rowView(view, stages) : stageView(view.stage, stages, versions);
   panel.replaceChildren(
     el("div", { class: "bar" },
       trail.length > 1 ? el("button", { type: "button", click: () => { trail.pop(); render(); } }, "Back") : null,
@@ -41,6 +46,9 @@ function preparePanel() {
   for (const line of document.querySelectorAll("tr[data-summary]")) {
     line.addEventListener("click", () => openRow({ summary: Number(line.dataset.summary) }));
   }
+  for (const line of document.querySelectorAll("tr[data-rank]")) {
+    line.addEventListener("click", () => openRow({ rank: Number(line.dataset.rank) }));
+  }
 }
 
 function heading2(text) {
@@ -49,6 +57,25 @@ function heading2(text) {
 
 function pairsOf(list) {
   return el("dl", {}, list.map(([name, value]) => [el("dt", {}, clip(name, 200)), el("dd", {}, value instanceof Node ? value : el("bdi", {}, clip(value)))]));
+}
+
+/** A method over all pairs: the pairs it is over. */
+function rankView(place) {
+  const rank = DATA.ranks[place];
+  const { comparison } = rank;
+  const own = DATA.summaries.filter((summary) => summary.study === rank.study && summary.method === rank.method
+    && summary.labels === rank.labels && summary.oracle === rank.oracle);
+  const facts = [["median PGR", `${percent(rank.pgr.median)} %`], ["pairs", String(rank.num_pairs)]];
+  if (comparison) {
+    facts.push(["difference to naive", `${points(comparison.difference)} points [${points(comparison.low)}, ${points(comparison.high)}]`]);
+    facts.push(["p, corrected (Holm)", pText(comparison.adjusted_p)]);
+    facts.push(["over", `${comparison.num_tasks} pair${comparison.num_tasks === 1 ? "" : "s"}, ${comparison.num_seeds} seed${comparison.num_seeds === 1 ? "" : "s"}`]);
+  }
+  if (rank.oracle) facts.push(["learned from truth", "yes: not a weak-to-strong result"]);
+  return [heading2(`${rank.method}${rank.oracle ? STAR : ""} over all pairs`), pairsOf(facts), el("h3", {}, "Made from"),
+    el("ul", { class: "stages" }, own.map((summary) => el("li", {},
+      el("button", { type: "button", class: "from", click: () => show({ summary: summary.index, row: summary.rows[0] ?? null }) }, summary.pair), " ",
+      el("span", { class: "small" }, `student ${percent(summary.estimate.student)} %, PGR ${pgrText(summary.estimate)}`))))];
 }
 
 function rowView({ summary: index, row }, stages) {
