@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from surpass.report.methods import ALPHA, NOTE, ORACLE_MARK, p_text
-from surpass.report.page_text import names_of, percents, plain, points, shown
+from surpass.report.page_text import breakable, names_of, percents, plain, points, shown
 
 Record = Mapping[str, Any]
 
@@ -63,8 +63,8 @@ def _ranks_table(numbered: Mapping[int, Record]) -> str:
         kinds = " ".join(kind for kind, so in (("beyond", beyond), ("oracle", rank["oracle"])) if so)
         rows.append(
             f'<tr class="{kinds}" data-rank="{index}">'
-            f'<th scope="row"><button type="button" class="from">{shown(rank["method"])}</button>'
-            f"{labels}{star}</th>{cells}</tr>"
+            f'<th scope="row"><button type="button" class="from">{breakable(rank["method"])}'
+            f"{labels}{star}</button></th>{cells}</tr>"
         )
     return (
         '<div class="wide" role="region" tabindex="0" aria-label="Methods against naive fine-tuning">'

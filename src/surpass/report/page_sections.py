@@ -9,7 +9,7 @@ from surpass.durations import duration
 from surpass.grouping import grouped
 from surpass.report.methods import ORACLE_MARK
 from surpass.report.page_marks import marks
-from surpass.report.page_text import names_of, number, percents, plain, shown, written
+from surpass.report.page_text import breakable, names_of, number, percents, plain, shown, written
 
 Record = Mapping[str, Any]
 
@@ -69,7 +69,7 @@ def _table(own: Sequence[tuple[int, Record]], called: str) -> str:
             ("weak %", ' class="n"'),
             ("student %", ' class="n"'),
             ("ceiling %", ' class="n"'),
-            (f"PGR % [{100 * level:g} %]", ' class="n"'),
+            (f"PGR % [{100 * level:g}&nbsp;%]", ' class="n"'),
             (f'<span class="unseen">PGR, drawn</span>{cells.scale}', ' class="drawn"'),
             ("seeds", ' class="n aside"'),
             ("time", ' class="n aside"'),
@@ -123,8 +123,8 @@ class _Cells:
         )
         return (
             f'<tr data-summary="{index}"{" class=oracle" if summary["oracle"] else ""}>'
-            f'<th scope="row"><button type="button" class="from">{shown(summary["method"])}</button>'
-            f"{labels}{star}</th>{roles}"
+            f'<th scope="row"><button type="button" class="from">{breakable(summary["method"])}'
+            f"{labels}{star}</button></th>{roles}"
             f'<td class="n pgr">{self._pgr(estimate)}</td><td class="drawn">{self.marks[index]}</td>'
             f'<td class="n aside">{estimate["num_seeds"]}</td>'
             f'<td class="n aside">{duration(summary["seconds"])}</td></tr>'

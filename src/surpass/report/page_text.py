@@ -27,6 +27,11 @@ def shown(text: Any, longest: int = LONGEST) -> str:
     return plain(cut)
 
 
+def breakable(name: Any) -> str:
+    """A name that a narrow column may break behind its underscores."""
+    return shown(name).replace("_", "_<wbr>")
+
+
 def number(value: float | None) -> float:
     """A number of the document, where NaN is None."""
     return math.nan if value is None else float(value)

@@ -64,13 +64,13 @@ function pairPanels(view) {
       ...sizeSpot(summary, "pgr"), y: place, x: summary.estimate.valid ? 100 * summary.estimate.value : NaN, name: summary.called,
     }));
     const valid = spots.some((spot) => Number.isFinite(spot.x));
-    return { title: panelName(group[0], group[0].pair), spots, valid, draw: (width) => drawPair(width, spots, pairDomain(view)) };
+    return { title: panelName(group[0], group[0].pair), spots, valid, draw: (width) => drawPair(width, spots, pairDomain(view, group[0].study)) };
   }).filter((panel) => panel.valid);
 }
 
-/** One axis for all pairs, so that they can be compared. */
-function pairDomain(view) {
-  const ends = view.summaries.filter((summary) => summary.estimate.valid).flatMap(({ estimate }) => [100 * estimate.low, 100 * estimate.high]);
+/** One axis for all pairs of a study, so that they can be compared. */
+function pairDomain(view, study) {
+  const ends = view.summaries.filter((summary) => summary.study === study && summary.estimate.valid).flatMap(({ estimate }) => [100 * estimate.low, 100 * estimate.high]);
   return shareRange(ends);
 }
 
