@@ -7,6 +7,7 @@ author = "The Surpass developers"
 release = __version__
 
 extensions = ["myst_parser"]
+myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 3
 exclude_patterns: list[str] = []
 highlight_language = "none"

@@ -17,16 +17,23 @@ BESIDE = {"README.md": "readme.md", "CHANGELOG.md": "changes.md"}
 
 
 def gather(source: Path) -> None:
-    """Put all pages into a folder: those of docs/, those beside it with their links put right, the reference."""
+    """Put all pages into a folder: docs/, what lies beside it with its links put right, the reference."""
     from write_reference import write_reference
 
     shutil.copytree(ROOT / "docs", source, ignore=shutil.ignore_patterns("__pycache__"))
-    for page, name in BESIDE.items():
-        text = (ROOT / page).read_text(encoding="utf-8")
+    for page in source.rglob("*.md"):
+        up = "../" * len(page.relative_to(source).parts)
+        text = page.read_text(encoding="utf-8")
+        for other, its_name in BESIDE.items():
+            text = text.replace(f"]({up}{other}", f"]({up[3:]}{its_name}")
+        page.write_text(text, encoding="utf-8")
+    for page_name, name in BESIDE.items():
+        text = (ROOT / page_name).read_text(encoding="utf-8")
         text = re.sub(r"(\]\(|src=\")docs/", r"\1", text)
         for other, its_name in BESIDE.items():
             text = text.replace(f"]({other})", f"]({its_name})")
         (source / name).write_text(text, encoding="utf-8")
+    shutil.copy(ROOT / "CITATION.cff", source)
     write_reference(source / "reference")
 
 

@@ -52,7 +52,9 @@ PAGES: dict[str, tuple[str, str, dict[str, dict[str, tuple[str, ...]]]]] = {
         "change what it gives. Running one: `surpass.experiment.run_stage`.",
         {
             "Running": {"surpass.experiment": ("run_stage", "gather")},
-            "What they share": {"surpass.stages": ("Stage", "ExampleStage", "LabelStage", "ModelStage", "Context")},
+            "What they share": {
+                "surpass.stages": ("Stage", "ExampleStage", "LabelStage", "ModelStage", "Context")
+            },
             "Stages": {"surpass.stages": ("*STAGES",)},
         },
     ),
@@ -93,8 +95,19 @@ PAGES: dict[str, tuple[str, str, dict[str, dict[str, tuple[str, ...]]]]] = {
                 "surpass.step_scores": ("score_solutions",),
             },
             "Of solutions": {
-                "surpass.reasoning.best_of_n": ("best_of_n", "oracle", "mean_of_n", "all_sizes", "answer_classes"),
-                "surpass.reasoning.curves": ("curve", "curves_by_group", "difference", "quantiles_of_difficulty"),
+                "surpass.reasoning.best_of_n": (
+                    "best_of_n",
+                    "oracle",
+                    "mean_of_n",
+                    "all_sizes",
+                    "answer_classes",
+                ),
+                "surpass.reasoning.curves": (
+                    "curve",
+                    "curves_by_group",
+                    "difference",
+                    "quantiles_of_difficulty",
+                ),
                 "surpass.reasoning.voting": ("voting", "majority_exactly"),
                 "surpass.reasoning.reductions": ("solution_scores",),
                 "surpass.reasoning.first_error": (
@@ -136,8 +149,8 @@ def write_reference(folder: Path) -> None:
 def _things(modules: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, str, Any]]:
     """Modules, names and what they name.
 
-    `*` is all public functions and classes of a module that `surpass` itself does not have, `*DICT` what a dict
-    of classes holds.
+    `*` is all public functions and classes of a module that `surpass` itself does not have, `*DICT` what a
+    dict of classes holds.
     """
     import surpass
 
@@ -289,9 +302,9 @@ def _command_line() -> str:
 
     parts = [
         "# The command line",
-        "`surpass COMMAND --help` says the same on a terminal. Exit codes: 0; 1 where a stage failed or a check "
-        "found something wrong; 2 for a command that makes no sense, and for the store; 130 and 143 after Ctrl-C "
-        "and SIGTERM. `--json` prints plain data.",
+        "`surpass COMMAND --help` says the same on a terminal. Exit codes: 0; 1 where a stage failed or a "
+        "check found something wrong; 2 for a command that makes no sense, and for the store; 130 and 143 "
+        "after Ctrl-C and SIGTERM. `--json` prints plain data.",
     ]
     parts += [_command(command, path) for path, command in commands(typer.main.get_command(app), "surpass")]
     return "\n\n".join(parts) + "\n"
@@ -323,7 +336,12 @@ def _row(parameter: Any) -> str:
     is_option = parameter.param_type_name == "option"
     named = f"{', '.join(parameter.opts)}{f' {metavar}' if metavar else ''}" if is_option else metavar
     notes = []
-    if is_option and not is_flag and parameter.default not in (None, "", ()) and not callable(parameter.default):
+    if (
+        is_option
+        and not is_flag
+        and parameter.default not in (None, "", ())
+        and not callable(parameter.default)
+    ):
         notes.append(f"default `{_written(parameter.default)}`")
     if parameter.required:
         notes.append("required")

@@ -54,7 +54,9 @@ class Block:
         """Whether it is Python: marked so, or an indented block that is no command and can be compiled."""
         if self.language:
             return self.language == "python"
-        if self.commands or not re.search(r"^(import|from|class|def|with|results = |surpass\.)", self.text, re.M):
+        if self.commands or not re.search(
+            r"^(import|from|class|def|with|results = |surpass\.)", self.text, re.M
+        ):
             return False
         try:
             compile(self.text, str(self), "exec")

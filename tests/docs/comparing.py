@@ -12,7 +12,7 @@ _ROW = re.compile(r"^  (\S+) +(\d+\.\d) +(\d+\.\d) +(\d+\.\d) ", re.M)
 
 
 def compare(shown: str, printed: str) -> None:
-    """Words are the same, accuracies agree within the tolerance, other numbers may differ; `...` is any lines."""
+    """Words are the same, accuracies agree within the tolerance, other numbers may differ; `...` is anything."""
     parts = [re.escape(part.strip()) for part in re.split(r"^\.\.\.$", masked(shown), flags=re.M)]
     pattern = r"\s*.*".join(parts) if len(parts) > 1 else parts[0]
     assert re.fullmatch(pattern, masked(printed).strip(), re.S), f"{shown}\n--- but\n{printed}"
@@ -20,7 +20,7 @@ def compare(shown: str, printed: str) -> None:
 
 
 def compare_accuracies(shown: str, printed: str) -> None:
-    """The rows of a table of results that are shown are among those that were printed, within the tolerance."""
+    """Rows of a table of results that are shown are among those that were printed, within the tolerance."""
     there = {row[0]: list(map(float, row[1:])) for row in _ROW.findall(printed)}
     for name, *accuracies in _ROW.findall(shown):
         assert there[name] == pytest.approx(list(map(float, accuracies)), abs=TOLERANCE), f"{name}\n{printed}"

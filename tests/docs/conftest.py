@@ -11,14 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import made_up
+from rules import SHOWN_STUDY
+
 import processes
 from processes import Nursery
-
-# What the pages on the store show the contents of.
-SHOWN_STUDY = (
-    "chess pairs=1-2 seeds=2 num_train=200 num_test=150 epochs=1 "
-    "methods=naive,early_stop,early_stop_truth,top_confident"
-).split()
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +58,6 @@ def shown_store(workspace: Path, surpass: Nursery) -> Path:
     """A folder with the finished study whose store is shown on the page of stores."""
     shown = workspace / "shown"
     shown.mkdir()
-    ended = surpass.run("run", *SHOWN_STUDY, "--quiet", cwd=shown)
+    ended = surpass.run("run", "chess", "pairs=1-2", *SHOWN_STUDY, "--quiet", cwd=shown)
     assert ended.code == 0, ended.err
     return shown

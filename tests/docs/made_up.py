@@ -80,7 +80,11 @@ def files(folder: Path) -> None:
     reviews = [f"{text},{label},a{place % 40}" for place, (text, label) in enumerate(_labelled(texts))]
     _write(folder / "mine.csv", ["review,stars,author", *reviews])
     steps = [
-        {"problem": f"w{n % 60} w{n // 60} w1", "steps": [f"w{20 + n % 30} w7", f"w{5 if n % 2 else 8}"], "first_error": error}
+        {
+            "problem": f"w{n % 60} w{n // 60} w1",
+            "steps": [f"w{20 + n % 30} w7", f"w{5 if n % 2 else 8}"],
+            "first_error": error,
+        }
         for n in range(180)
         for error in [1 if n % 2 else -1]
     ]
@@ -92,7 +96,9 @@ def files(folder: Path) -> None:
     for number, board in enumerate(random_boards(range(60), every=3)):
         if moves := _two_moves(board):
             game = f"https://lichess.org/{number:08}#1"
-            puzzles.append(f"p{number:04},{board.fen()},{moves},{600 + number % 1500},75,90,100,opening,{game},")
+            puzzles.append(
+                f"p{number:04},{board.fen()},{moves},{600 + number % 1500},75,90,100,opening,{game},"
+            )
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         stream.write("\n".join([OFFICIAL, *puzzles, ""]).encode())

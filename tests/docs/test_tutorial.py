@@ -6,6 +6,7 @@ from pathlib import Path
 
 from blocks import blocks
 from comparing import compare, compare_accuracies, masked
+
 from processes import Nursery
 
 PAGE = [block for block in blocks() if block.page == "docs/tutorial.md"]
@@ -20,7 +21,9 @@ def test_the_tutorial(tmp_path: Path, surpass: Nursery) -> None:
         for command in block.commands:
             program, *words = command.words
             assert program == "surpass"
-            ended = surpass.run(*(some_id(tmp_path) if word == "ID" else word for word in words), cwd=tmp_path)
+            ended = surpass.run(
+                *(some_id(tmp_path) if word == "ID" else word for word in words), cwd=tmp_path
+            )
             assert ended.code == 0, ended.err
             printed = ended.out
             if command.shown:

@@ -129,23 +129,36 @@ def inventory(folder: str | Path) -> dict[str, Any]:
 
 
 def print_inventory(found: dict[str, Any]) -> None:
-    """The inventory for people."""
-    table = Table.grid("", "", "", padding=(0, 2, 0, 0))
-    for heading in ("studies", "methods", "tasks", "data_sets"):
-        _add_block(table, heading.replace("_", " "), found[heading])
+    """The inventory for people: a block for each kind of name, with how such a name is used."""
     parameters = {name: f"{model['parameters']:,}" for name, model in found["models"].items()}
     width = max(map(len, parameters.values()), default=0)
-    lines = {
+    models = {
         name: f"{parameters[name]:>{width}} parameters, pretrained with {model['pretraining_flops']:.1e} FLOP"
         for name, model in found["models"].items()
     }
-    _add_block(table, "models", lines)
-    _add_block(table, "", found["packaged_models"])
     store = found["store"]
     counts = ", ".join(f"{count} {kind}" for kind, count in store["artifacts"].items())
     held = f"{counts} ({store['bytes'] / 1e6:.1f} MB)" if counts else "nothing yet"
-    _add_block(table, "store", {store["path"]: held})
+    for heading, usage, named in (
+        ("Studies", "surpass run NAME", found["studies"]),
+        ("Methods", "methods=NAME,NAME(setting=value),...", found["methods"]),
+        ("Tasks", "task=NAME", found["tasks"]),
+        ("Data sets", "task=NAME(source=FOLDER)", found["data_sets"]),
+        ("Models", "pairs=NAME>NAME", models),
+        ("Packaged models", "after surpass models fetch", found["packaged_models"]),
+        ("Store", "--store PLACE", {store["path"]: held}),
+    ):
+        _print_block(heading, usage, named)
+
+
+def _print_block(heading: str, usage: str, named: dict[str, str]) -> None:
+    """A heading, and a line or more for each name, with as much room for texts as its longest name leaves."""
+    print_plain(Text.assemble((heading, "bold"), (f": {usage}", "dim")))
+    table = Table.grid("", "", padding=(0, 2, 0, 0))
+    for name, text in named.items():
+        table.add_row(Text(f"  {name}", no_wrap=True, overflow="fold"), Text(text))
     print_plain(table)
+    print_plain(Text(""))
 
 
 def find_artifact(store: Store, text: str) -> Artifact:
@@ -192,7 +205,8 @@ def print_description(description: dict[str, Any]) -> None:
         made_by = upstream.get(value) if isinstance(value, str) else None
         table.add_row(name, _reference(made_by) if made_by else _plain(value))
     for name, value in (description["stage"]["outside"] | description["said"]).items():
-        table.add_row(name if len(str(value)) < _DIGEST_DIGITS else f"{name} file", _plain(value))
+        is_digest = isinstance(value, str) and len(value) == _DIGEST_DIGITS
+        table.add_row(f"{name} file" if is_digest else name, _plain(value))
     sizes = {name: f"{file['size']:,} bytes" for name, file in description["files"].items()}
     blocks = {
         "made from": [_reference(other) for other in description["upstream"]],
@@ -216,12 +230,6 @@ def print_plain(what: Table | Text) -> None:
         console.print(what)
     lines = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
     console.file.write(lines.encode(console.encoding, "replace").decode(console.encoding))
-
-
-def _add_block(table: Table, heading: str, named: dict[str, str]) -> None:
-    """Names with their texts; only the first carries the heading."""
-    for place, (name, text) in enumerate(named.items()):
-        table.add_row(heading if place == 0 else "", Text(name, style="bold"), Text(text))
 
 
 def _first_lines(named: dict[str, Any]) -> dict[str, str]:
