@@ -268,6 +268,8 @@ class TestRows:
         expected = [x for x, seed in zip(made["rows"]["pgr"], made["rows"]["seed"], strict=True) if seed == 1]
         assert [float(row["pgr"]) for row in rows] == expected
         assert rows[0]["auroc"] == ""
+        place = made["rows"]["seed"].index(1)
+        assert rows[0]["comparison"] == made["stages"][made["rows"]["comparison"][place]]["id"]
         here.assert_quiet()
 
 

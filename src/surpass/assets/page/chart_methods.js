@@ -26,9 +26,10 @@ function rankSpot(rank, place, many) {
 function drawRanks(width, spots, rank) {
   const { cut, room } = namesRoom(spots.map((spot) => spot.name), width);
   const beyond = (spot) => spot.p < 0.05;
+  const ticks = Math.max(3, Math.min(7, Math.round((width - room - 70) / 58)));
   const colour = rank.oracle ? "var(--c2)" : "var(--c1)";
   return plot(width, "Differences to naive fine-tuning", spots, [
-    ...frame({ x: true, xTicks: width < 450 ? 4 : 7 }),
+    ...frame({ x: true, xTicks: ticks }),
     Plot.ruleX([0], { stroke: "var(--fg)" }),
     Plot.ruleY(spots, { y: "y", x1: "low", x2: "high", stroke: colour, strokeWidth: 1.8 }),
     spotMarks(spots, { symbol: rank.oracle ? "diamond" : "circle", stroke: colour, fill: (spot) => (beyond(spot) ? colour : "var(--bg)") }),
@@ -39,7 +40,7 @@ function drawRanks(width, spots, rank) {
     Plot.text(["p (Holm)"], { frameAnchor: "top-right", dx: 58, dy: -14, textAnchor: "end", fill: "var(--muted)" }),
   ], {
     height: 74 + 24 * spots.length, marginLeft: room, marginRight: 70, marginTop: 24,
-    x: { label: "difference of accuracy to naive, points", labelAnchor: "center", labelArrow: "none", ticks: width < 450 ? 4 : 7, nice: true },
+    x: { label: "difference of accuracy to naive, points", labelAnchor: "center", labelArrow: "none", ticks, nice: true },
     y: { type: "band", domain: spots.map((spot) => spot.y), tickFormat: (place) => cut[place], label: null, tickSize: 0 },
   });
 }

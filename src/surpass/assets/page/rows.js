@@ -37,7 +37,7 @@ function prepareRows() {
   section.append(
     el("p", { class: "about" }, "One row for each student. Choose a row to see the stages it comes from. Metrics are explained in docs/metrics.md."),
     el("div", { class: "tools" }, status, metrics,
-      el("button", { type: "button", id: "csv", click: () => download("rows.csv", csvOf(rowOrder)) }, "Download CSV")), holder, pager);
+      el("button", { type: "button", id: "csv", click: async () => download("rows.csv", csvOf(rowOrder, await unpack("stages"))) }, "Download CSV")), holder, pager);
   const refresh = () => { rowState.page = 0; orderRows(); fillRows(holder, status, pager); };
   refresh();
   listeners.push(refresh);
@@ -113,16 +113,17 @@ function pageButtons(pages, again) {
   ];
 }
 
-/** Every column with every digit, fractions as fractions; stages by id once they are unpacked. */
-function csvOf(rows) {
+/** Every column with every digit, fractions as fractions, stages by id. */
+function csvOf(rows, stages) {
   const names = ["study", "task", "weak_model", "strong_model", "method", "labels", "oracle"];
   const own = Object.keys(DATA.rows).filter((name) => name !== "summary" && !ROW_STAGES.includes(name));
   const lines = rows.map((row) => {
     const summary = DATA.summaries[DATA.rows.summary[row]];
     const keys = [studyName(summary.study), summary.task, summary.weak, summary.strong, summary.method, summary.labels, summary.oracle];
-    return [...keys, ...own.map((name) => DATA.rows[name][row])].map(csvCell).join(",");
+    const ids = ROW_STAGES.map((name) => stages[DATA.rows[name]?.[row]]?.id);
+    return [...keys, ...own.map((name) => DATA.rows[name][row]), ...ids].map(csvCell).join(",");
   });
-  return `${[...names, ...own].join(",")}\r\n${lines.join("\r\n")}\r\n`;
+  return `${[...names, ...own, ...ROW_STAGES].join(",")}\r\n${lines.join("\r\n")}\r\n`;
 }
 
 /** A cell by RFC 4180; text that a spreadsheet would take for a formula gets an apostrophe. */
