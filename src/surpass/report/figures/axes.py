@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.ticker import Formatter
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-MOST_LETTERS = 72
+IN_LEGEND, IN_TITLE, ON_X, ON_Y = 72, 60, 24, 36  # letters
 _MOST_IN_A_ROW = 30
 _ABOVE = (10**-7.6, 10**0.4)
 _MINUS = "\N{MINUS SIGN}"
@@ -23,7 +23,7 @@ _MINUS = "\N{MINUS SIGN}"
 def set_axes(ax: Axes, panel: Panel) -> None:
     """Scales, ticks and ends."""
     if panel.y_names:
-        ax.set_yticks(range(len(panel.y_names)), [short(name) for name in panel.y_names])
+        ax.set_yticks(range(len(panel.y_names)), [short(name, ON_Y) for name in panel.y_names])
         ax.set_ylim(len(panel.y_names) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         if panel.apart:
@@ -43,7 +43,7 @@ def set_axes(ax: Axes, panel: Panel) -> None:
 
 
 def _named_places(ax: Axes, panel: Panel) -> None:
-    names = [short(name) for name in panel.x_names]
+    names = [short(name, ON_X) for name in panel.x_names]
     ax.set_xticks(list(panel.x_places), names)
     ax.set_xlim(-0.5, len(names) - 0.5)
     if sum(map(len, names)) > _MOST_IN_A_ROW or max(map(len, names), default=0) > 9:
@@ -72,7 +72,7 @@ def _sizes(ax: Axes, panel: Panel) -> None:
     top = ax.secondary_xaxis("top")
     top.set_xscale("log")
     shown = _apart(list(zip(places, panel.x_names, strict=True)), (high / low) ** (1 / 14))
-    top.set_xticks([place for place, _ in shown], [short(name) for _, name in shown])
+    top.set_xticks([place for place, _ in shown], [short(name, ON_X) for _, name in shown])
     top.xaxis.set_minor_locator(NullLocator())
     top.tick_params(axis="x", length=2, labelrotation=35, pad=1, labelsize=5.5, labelcolor=DARK)
     for label in top.get_xticklabels():
@@ -115,10 +115,13 @@ def _percents() -> Formatter:
     from matplotlib.ticker import Formatter
 
     class Percents(Formatter):
+        def format_ticks(self, values: Sequence[float]) -> list[str]:
+            shares = [100 * float(value) for value in values]
+            decimals = next((d for d in range(4) if all(abs(s - round(s, d)) < 1e-6 for s in shares)), 4)
+            return [f"{round(s, 6) + 0.0:.{decimals}f}".replace("-", _MINUS) for s in shares]
+
         def __call__(self, x: float, pos: int | None = None) -> str:
-            ticks = [100 * float(place) for place in self.locs]
-            decimals = next((d for d in range(4) if all(abs(t - round(t, d)) < 1e-6 for t in ticks)), 4)
-            return f"{round(100 * x, 6) + 0.0:.{decimals}f}".replace("-", _MINUS)
+            return self.format_ticks([x])[0]
 
     return Percents()
 
@@ -138,7 +141,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def short(name: str) -> str:
+def short(name: str, letters: int = IN_LEGEND) -> str:
     """A name as far as there is room for it, on one line."""
     name = printable(name.replace("\n", " "))
-    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def short_title(title: str) -> str:
+    """Each line of a title as far as there is room for it."""
+    return "\n".join(short(line, IN_TITLE) for line in title.split("\n")[-2:])

@@ -120,9 +120,14 @@ def _stopping(shown: Shown, figure: str) -> tuple[Panel, list[Value]]:
     if not chosen:
         how = with_methods(shown, *STOPPING)
         raise lacking(figure, f"none of the methods {', '.join(STOPPING)}", shown, how)
+    places = [{(s.task, s.weak, s.strong) for s in shown.chosen(variant)} for variant in chosen]
+    same = set.intersection(*places)
+    if not same:
+        raise lacking(figure, "no pair with all of its ways to stop", shown, with_methods(shown, *STOPPING))
     medians, pairs, values = [], [], []
     for variant in chosen:
-        found = [over_tasks([student], "pgr") for student in shown.chosen(variant)]
+        students = [s for s in shown.chosen(variant) if (s.task, s.weak, s.strong) in same]
+        found = [over_tasks([student], "pgr") for student in students]
         values += found
         there = [value.value for value in found if not value.missing]
         medians.append(Value(statistics.median(there) if there else float("nan")))
@@ -250,17 +255,18 @@ def _pair(shown: Shown, summary: int) -> str:
 def _reliability(shown: Shown, entry: Mapping[str, Any]) -> Marks:
     student = shown.students[entry["summary"]]
     bins = [b for b in entry["bins"] if b["count"] >= FEWEST and b["accuracy"] is not None]
-    name, series = {"weak": ("supervisor", 0), "ceiling": ("ceiling", -1)}.get(
-        entry["role"], (shown.variant_name(student.variant), 1 + _place(shown, student.variant))
-    )
+    look: Look = "line"
+    name, series = "supervisor", 0
+    if entry["role"] == "ceiling":
+        name, series, look = "ceiling", -1, "ceiling"
+    elif entry["role"] == "student":
+        name = shown.variant_name(student.variant)
+        series = 1 + _followed(shown).index(student.variant)
+        look = _look(student.variant)
     return Marks(
         name=name,
         x=[float(b["confidence"]) for b in bins],
         y=[float(b["accuracy"]) for b in bins],
         series=series,
-        look="ceiling" if entry["role"] == "ceiling" else _look(student.variant) if series else "line",
+        look=look,
     )
-
-
-def _place(shown: Shown, variant: Variant) -> int:
-    return _followed(shown).index(variant)

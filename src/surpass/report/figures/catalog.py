@@ -9,6 +9,7 @@ from surpass.errors import ConfigError
 from surpass.report.figures.by_method import agreement, methods, overlap, tasks
 from surpass.report.figures.by_size import figure3, figure4, figure5, figure8, figure12, figure15, pgr, size
 from surpass.report.figures.by_step import calibration, figure7, figure13, overfitting
+from surpass.report.figures.captions import lacking
 from surpass.report.figures.picture import Picture
 from surpass.report.figures.reading import Shown, damaged
 
@@ -33,6 +34,10 @@ FIGURES: dict[str, Callable[[Shown], Picture]] = {
 """Our own, then the paper's by number. Each refuses a document without its data, and says what to run."""
 
 
+MEDIANS = frozenset({"size", "pgr", "figure3", "figure4", "figure5", "figure8", "figure15"})
+"""Those that show medians where there are several tasks."""
+
+
 class Offer(NamedTuple):
     """What a figure shows, and what keeps it from being drawn; None if nothing does."""
 
@@ -53,9 +58,24 @@ def picture_of(name: str, shown: Shown) -> Picture:
     if not shown.students:
         raise ConfigError(f"no data for {name}: {shown.name} has no results")
     try:
-        return FIGURES[name](shown)
+        return FIGURES[name](_comparable(name, shown))
     except (KeyError, TypeError, IndexError) as error:
         raise damaged(error) from None
+
+
+def _comparable(name: str, shown: Shown) -> Shown:
+    """What a figure may take medians of: of several tasks the students that all of them have.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in MEDIANS or len(shown.tasks) == 1:
+        return shown
+    part = shown.on_all_tasks()
+    if not part.students:
+        how = "figure12 and tasks show them one by one"
+        raise lacking(name, "no pair and method on all of its tasks, so no medians", shown, how)
+    return part
 
 
 def offers(shown: Shown | None) -> list[Offer]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from surpass.errors import MissingExtraError
-from surpass.report.figures.axes import axis_above, printable, set_axes, short
+from surpass.report.figures.axes import ON_X, axis_above, printable, set_axes, short, short_title
 from surpass.report.figures.picture import Grid, Marks, Panel, Picture
 from surpass.report.figures.style import BLACK, DARK, DASHES, DOTTED, MIDDLE, PALE, STYLE, colour, shape
 
@@ -90,7 +90,7 @@ def _styled() -> Iterator[None]:
 
 
 def _panel(ax: Axes, panel: Panel) -> None:
-    ax.set_title(printable(panel.title), pad=4)
+    ax.set_title(short_title(panel.title), pad=4)
     ax.set_xlabel(panel.x_label)
     ax.set_ylabel(panel.y_label)
     for level in panel.levels:
@@ -160,8 +160,8 @@ def _grid(ax: Axes, grid: Grid) -> None:
     shades = LinearSegmentedColormap.from_list("surpass", ["#E69F00", "#ffffff", "#0072B2"])
     ax.imshow(grid.values, cmap=shades, vmin=-1, vmax=1)
     ax.grid(visible=False)
-    ax.set_title(printable(grid.title), pad=4)
-    names = [short(name) for name in grid.names]
+    ax.set_title(short_title(grid.title), pad=4)
+    names = [short(name, ON_X) for name in grid.names]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), names)
     ax.spines[:].set_visible(False)

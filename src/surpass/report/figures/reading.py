@@ -179,6 +179,14 @@ class Shown:
         """What there is on one task; models keep their places, and supervisors their order."""
         return self._part([student for student in self.students if student.task == task])
 
+    def on_all_tasks(self) -> Shown:
+        """The students that every task has, so that a median is over the same tasks everywhere."""
+        tasks: dict[tuple[str, str, Variant], set[str]] = {}
+        for s in self.students:
+            tasks.setdefault((s.weak, s.strong, s.variant), set()).add(s.task)
+        everywhere = {key for key, found in tasks.items() if len(found) == len(self.tasks)}
+        return self._part([s for s in self.students if (s.weak, s.strong, s.variant) in everywhere])
+
     def of_study(self, place: int) -> Shown:
         """What there is of one study; likewise."""
         part = self._part([student for student in self.students if student.study == place])

@@ -128,7 +128,7 @@ def agreement_panel(shown: Shown, variants: Sequence[Variant], what: str, title:
         variants,
         title=title,
         y_label="agreement with supervisor (%)",
-        y_range=(low - room, high + room),
+        y_range=(max(low - room, -0.02), min(high + room, 1.02)),
         marks=[*found.marks, *keys(shown, variants)],
         undefined=found.undefined,
     )
