@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 TINY = ("seeds=1", "epochs=1", "num_train=16", "num_test=16")
 SMALL = ("seeds=1", "epochs=1", "num_train=64", "num_test=60")
 ONE_PAIR = ("pairs=1-2", *SMALL)
+CHESS_RUN = ("run", "chess", *ONE_PAIR)
 SHOWN_STUDY = (  # what the page on the store shows the contents of
     "seeds=2",
     "num_train=200",
@@ -32,7 +33,8 @@ class Rule:
     add: tuple[str, ...] = ()
     change: dict[str, str] = field(default_factory=dict)
     cannot: str = ""
-    stop_after: float | None = None
+    first: tuple[str, ...] = ()
+    stop_when: str = ""
     code: int = 0
     plan: bool = True
 
@@ -72,7 +74,6 @@ RULES = (
     # Long commands, small.
     Rule(r"^surpass run chess .*--engine pool", add=ONE_PAIR, change={"--threads 8": "--threads 2"}),
     Rule(r"^surpass run chess .*pairs=[14]-[46] ", add=SMALL),
-    Rule(r"^surpass (report|store export) chess pairs=all", add=ONE_PAIR),
     Rule(
         r"^surpass run chess .*--stage",
         cannot="the id is of the page's own store; tests/e2e/test_run.py has one",
@@ -114,22 +115,23 @@ RULES = (
         plan=False,
     ),
     Rule(r"^surpass world measure", add=("--problems", "1", "--samples", "1", "--mix", "systems")),
-    Rule(r"^surpass world train", stop_after=2.0, code=143),
+    Rule(r"^surpass world train", add=("--checkpoint-seconds", "0"), stop_when="reasoners/*", code=143),
     Rule(r"^surpass ladder games", change={r"PGN\.\.\.": "games.pgn"}),
-    Rule(r"^surpass ladder train", stop_after=2.0, code=143),
+    Rule(r"^surpass ladder train", add=("--checkpoint-seconds", "0"), stop_when="ladder/*", code=143),
     Rule(r"^surpass show ID", change={r"\bID\b": "{id}"}),
     Rule(
-        r"^surpass report results/", change={r" other/results/chess-ID": "", r"results/chess-ID": "{results}"}
+        r"^surpass report results/",
+        first=CHESS_RUN,
+        change={r" other/results/chess-ID": "", r"results/chess-ID": "{results}"},
     ),
     Rule(
         r"^surpass report chess seeds=10",
-        add=(),
-        change={
-            "chess seeds=10": " ".join(("chess", *ONE_PAIR)),
-            "chess labels=hard": " ".join(("chess", *ONE_PAIR)),
-        },
+        first=("run", "chess", "labels=hard", *ONE_PAIR),
+        change={"chess seeds=10": " ".join(("chess", *ONE_PAIR))},
+        add=ONE_PAIR,
     ),
-    Rule(r"^surpass report chess", add=ONE_PAIR),
+    Rule(r"^surpass figure list"),
+    Rule(r"^surpass (report|figure \w+|table|store export) chess", first=CHESS_RUN, add=ONE_PAIR),
     Rule(r"^surpass models remove mpnet", change={"mpnet": "mobilenetv2"}),  # made up for this
     Rule(r"^surpass store verify", code=1),
     Rule(
@@ -285,7 +287,8 @@ TEXTS: dict[tuple[str, str], str] = {
     ): WATCHED,
     (
         "docs/watching.md",
-        "27 stages computed, 14.2 s, 495 MB at most; results in results/chess-1808d9e3",
+        "27 stages computed, 14.2 s, 495 MB at most; results in results/chess-1808d9e3, page "
+        "results/chess-1808d9e3/report.html",
     ): WATCHED,
     ("docs/watching.md", "finishing the step and saving; Ctrl-C again to stop now"): WATCHED,
     (

@@ -26,6 +26,7 @@ HERE = [block for block in blocks() if block.page not in ELSEWHERE]
 OF_COMMANDS = [block for block in HERE if block.commands]
 OF_PYTHON = [block for block in HERE if block.is_python]
 OTHERS = [block for block in HERE if not block.commands and not block.is_python]
+PLANNED: set[tuple[str, ...]] = set()
 SECONDS: list = []
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -51,43 +52,48 @@ def parse(words: list[str]) -> None:
 def changed(command: Command, rule: Rule) -> list[str]:
     """The words of a command of Surpass as a rule wants them, options behind overrides."""
     text = shlex.join(command.words[1:])
-    for pattern, instead in DATA.items():
-        text = re.sub(pattern, instead, text)
-    for pattern, instead in rule.change.items():
+    for pattern, instead in (DATA | rule.change).items():
         text = re.sub(pattern, instead, text)
     words = [word for word in shlex.split(text) if word and word != "..."]
-    options = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
+    options = first_option(words)
     return [*words[:options], *rule.add, *words[options:]]
 
 
-def planned(command: Command, rule: Rule, surpass: Nursery, folder: Path) -> None:
-    """Plan a study with the words of the page, where the command runs fewer."""
+def first_option(words: list[str]) -> int:
+    """Where options begin."""
+    return next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
+
+
+def plan(command: Command, rule: Rule, surpass: Nursery, folder: Path) -> None:
+    """Plan a study with all words of the page, whether the command runs so, with fewer, or not at all."""
     name, *words = changed(command, Rule("", change=rule.change))
-    if name not in ("run", "analyse") or not rule.add or not rule.plan:
+    study = tuple(words[: first_option(words)])
+    if name not in ("run", "analyse") or not rule.plan or study in PLANNED:
         return
-    study, *told = [word for word in words if re.match(r"[a-z][\w:-]*$|[a-z_]+=", word)]
-    ended = surpass.run("plan", study, *told, cwd=folder)
+    ended = surpass.run("plan", *study, "--store", "none", cwd=folder)
     assert ended.code == 0, ended.err
+    PLANNED.add(study)
 
 
 def run(command: Command, surpass: Nursery, folder: Path) -> str:
     """Run a command of Surpass as its rule says; gives what it printed."""
     rule = rule_for(" ".join(command.words))
     parse(list(command.words[1:]))
+    plan(command, rule, surpass, folder)
     if rule.cannot:
         return ""
+    if rule.first:
+        ended = surpass.run(*rule.first, "--quiet", cwd=folder)
+        assert ended.code == 0, ended.err
     words = [
         word.replace("{id}", some_id(folder)).replace("{results}", some_results(folder))
         for word in changed(command, rule)
     ]
-    planned(command, rule, surpass, folder)
-    if rule.stop_after is not None:
-        child = surpass.start(*words, cwd=folder)
-        child.outlives(rule.stop_after)
+    child = surpass.start(*words, cwd=folder)
+    if rule.stop_when:
+        assert child.await_(lambda: any(folder.glob(rule.stop_when))), "it ended by itself"
         child.signal(signal.SIGTERM)
-        ended = child.wait()
-    else:
-        ended = surpass.run(*words, cwd=folder)
+    ended = child.wait()
     SECONDS.append((ended.seconds, shlex.join(words)))
     assert ended.code == rule.code, f"surpass {shlex.join(words)}\n{ended.out}\n{ended.err}"
     return ended.out
