@@ -117,9 +117,10 @@ function textWidth(text, size = 12) {
 
 /** A name cut to a width in pixels. */
 function cutTo(name, width, size = 12) {
-  let text = label(name, 80);
-  while (text.length > 3 && textWidth(text, size) > width) text = `${text.slice(0, -2)}…`;
-  return text;
+  const whole = label(name, 80);
+  let longest = whole.length;
+  while (longest > 3 && textWidth(shortened(whole, longest), size) > width) longest -= 1;
+  return shortened(whole, longest);
 }
 
 /** Room for names beside a vertical axis, in pixels, and the names as they fit. */

@@ -13,7 +13,14 @@ function clip(value, longest = LONGEST) {
 function label(value, longest = 24) {
   const text = String(value).slice(0, 500).replace(/[\u202a-\u202e\u2066-\u2069\u200e\u200f]/g, "");
   const line = text.replace(/\s+/g, " ");
-  return line.length <= longest ? line : `${line.slice(0, longest - 1)}…`;
+  return shortened(line, longest);
+}
+
+/** A text cut in the middle: names of methods often differ at their end only. */
+function shortened(text, longest) {
+  if (text.length <= longest) return text;
+  const head = Math.ceil(0.6 * (longest - 1));
+  return `${text.slice(0, head)}…${text.slice(text.length - (longest - 1 - head))}`;
 }
 
 /** An element; properties that are functions listen, the others are attributes; children are nodes or text. */
