@@ -46,6 +46,14 @@ _RAY = {
 }
 
 
+def _end(folder: str) -> None:
+    """Kill whatever of a cluster in a folder is left."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(folder in word for word in process.info["cmdline"] or ()):
+            with suppress(psutil.Error):
+                process.kill()
+
+
 class Wrong(AssertionError):
     """A promise was not kept."""
 
@@ -68,6 +76,7 @@ class Ground:
 
     def __init__(self, engines: Iterable[str], stores: Iterable[str], works: Iterable[str]) -> None:
         self._closing = ExitStack()
+        self._ray = self._closing.enter_context(ExitStack())
         self.engines, self.stores, self.works = list(engines), list(stores), list(works)
         self.folder = Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         self.farm = Farm()
@@ -89,11 +98,12 @@ class Ground:
         return False
 
     def start_ray(self) -> None:
-        """Start a cluster of one machine, unless there is one."""
+        """Start a cluster of one machine, unless there is one; what is left of a dead one goes first."""
         if self.has_ray():
             return
+        self._ray.close()
         folder = tempfile.mkdtemp(prefix="ray-")
-        self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._ray.callback(shutil.rmtree, folder, ignore_errors=True)
         os.environ |= _RAY | {"RAY_TMPDIR": folder}
         from ray.cluster_utils import Cluster
 
@@ -101,7 +111,8 @@ class Ground:
         self.address = cluster.address
         self.raylet = cluster.head_node.all_processes["raylet"][0].process.pid
         self.raylet_environment = _RAY | {"RAY_TMPDIR": folder}
-        self._closing.callback(cluster.shutdown)
+        self._ray.callback(_end, folder)
+        self._ray.callback(cluster.shutdown)
 
     def _disk(self) -> Path | None:
         place = self.folder / "disk"
