@@ -149,7 +149,6 @@ def run(
     from surpass.experiment import run as run_study
     from surpass.experiment import run_stage, stage_of
     from surpass.opening import open_store
-    from surpass.report.study_entry import with_published
     from surpass.watching import Shown, print_stage, reproducing
 
     settings = Settings(
@@ -181,23 +180,24 @@ def run(
                 print_stage(artifact, shown.tally(), as_json=as_json)
                 return
             results = run_study(chosen, opened, engine=engine, settings=settings, display=shown, track=track)
-    results = with_published(chosen, results)
-    conclude(chosen, results, folder, as_json=as_json)
+    results = conclude(chosen, results, folder, as_json=as_json)
     page = report_of_run(chosen, settings.named, results, opened, store, folder)
     if not quiet:
         typer.echo(f"\n{shown.tally()}{saved_by(chosen)}; results in {folder}, page {page}", err=True)
 
 
-def conclude(study: Study, results: Results, folder: Path, *, as_json: bool) -> None:
-    """Write the results of a study down and print them."""
-    from surpass.report.study_entry import noun_of
+def conclude(study: Study, results: Results, folder: Path, *, as_json: bool) -> Results:
+    """Write the results of a study down, beside published ones, and print them; returns what was written."""
+    from surpass.report.study_entry import noun_of, with_published
     from surpass.report.terminal import print_results
 
+    results = with_published(study, results)
     results.write(folder)
     if as_json:
         typer.echo((folder / "results.json").read_text(), nl=False)
     else:
         print_results(results, noun=noun_of(study.task.name))
+    return results
 
 
 def saved_by(study: Study) -> str:

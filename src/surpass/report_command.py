@@ -221,7 +221,8 @@ def report_of_run(
     Raises:
         StoreError: It cannot be written, or the store cannot be read.
     """
-    from surpass import __version__
+    from importlib.metadata import version
+
     from surpass.identity import digest_of
     from surpass.report.document_file import NAME, PAGE, made_of
 
@@ -229,7 +230,7 @@ def report_of_run(
     of = digest_of({"results": digest, "study": study.id, "called": list(called), "place": place})
     made = made_of(folder / NAME)
     page = folder / PAGE
-    if not (page.is_file() and (made.get("surpass"), made.get("of")) == (__version__, of)):
+    if not (page.is_file() and (made.get("surpass"), made.get("of")) == (version("surpass"), of)):
         from surpass.report.document import document_of
 
         document = document_of([(study, called)], store, place=_place(place), results=[results])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 from surpass.analysis import curves
@@ -76,7 +77,7 @@ def document_of(
     ids = [study.id for study, _ in studies]
     if not ids or len(set(ids)) < len(ids):
         raise ConfigError("name at least one study to report" if not ids else "a study is named twice")
-    made = {"surpass": _version(), "on": on or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    made = {"surpass": version("surpass"), "on": on or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     known = [*results, *([None] * (len(studies) - len(results)))]
     documents = [
         {"format": FORMAT, "version": VERSION, "made": made}
@@ -84,12 +85,6 @@ def document_of(
         for (study, called), found in zip(studies, known, strict=True)
     ]
     return documents[0] if len(documents) == 1 else joined(documents, made)
-
-
-def _version() -> str:
-    from surpass import __version__
-
-    return __version__
 
 
 def _study(
