@@ -22,6 +22,7 @@ from surpass.exporting import export
 from surpass.identity import digest_of, file_digest
 from surpass.importing import import_archive
 from surpass.metrics import calibration_bins, error_correlation
+from surpass.opening import open_store
 from surpass.report.board_svg import board_svg
 from surpass.report.document import checked, document_of, made_of, read_document, write_document
 from surpass.report.joining import joined
@@ -349,6 +350,24 @@ class TestProvenance:
         assert {name: again[name] for name in again if name != "made"} == {
             name: document[name] for name in document if name != "made"
         }
+
+
+def test_in_an_object_store_it_is_the_same_but_for_times():
+    small = STUDY.replace(pairs=STUDY.pairs[:1], methods=("naive",), seeds=(0,))
+    far, near = open_store("memory://told"), open_store("memory://told-again")
+    run(small, far)
+    run(small, near)
+    for stage in Provenance(small, far, CALLED).stages:
+        shutil.rmtree(far.root / stage["kind"], ignore_errors=True)  # what the cache holds
+    told, other = (document_of([(small, CALLED)], store) for store in (far, near))
+    for stage, same in zip(told["stages"], other["stages"], strict=True):
+        changing = ("seconds", "created")
+        assert {k: v for k, v in stage.items() if k not in changing} == {
+            k: v for k, v in same.items() if k not in changing
+        }
+        assert stage["files"]
+        assert stage["created"]
+    assert told["summaries"][0]["estimate"] == other["summaries"][0]["estimate"]
 
 
 class TestSeveral:
