@@ -16,7 +16,7 @@ import pytest
 import typer
 from blocks import ROOT, Block, Command, blocks, inline_commands
 from comparing import compare
-from rules import DATA, ELSEWHERE, PYTHON, RULES, TEXTS, Rule, rule_for
+from rules import ELSEWHERE, PLACEHOLDERS, PYTHON, RULES, TEXTS, Rule, rule_for
 
 from conftest import variables
 from processes import Nursery
@@ -52,7 +52,7 @@ def parse(words: list[str]) -> None:
 def changed(command: Command, rule: Rule) -> list[str]:
     """The words of a command of Surpass as a rule wants them, options behind overrides."""
     text = shlex.join(command.words[1:])
-    for pattern, instead in (DATA | rule.change).items():
+    for pattern, instead in (PLACEHOLDERS | rule.change).items():
         text = re.sub(pattern, instead, text)
     words = [word for word in shlex.split(text) if word and word != "..."]
     options = first_option(words)
