@@ -206,6 +206,47 @@ class TestWhatIsDrawn:
         (panel,) = picture_of("tasks", full).panels
         assert list(panel.y_names) == full.tasks
 
+    def test_labels_that_panels_share_stand_once(self):
+        both = joined(*(document(name=n, task=n, methods=METHODS[:1]) for n in "abcde"))
+        figure = drawn(picture_of("figure12", Shown(both)))
+        visible = [ax.yaxis.label.get_visible() for ax in figure.axes]
+        assert visible == [True, False, False, False, True]
+        assert [ax.xaxis.label.get_visible() for ax in figure.axes] == [False, True, True, True, True]
+        assert figure.axes[1].get_xlabel() == "pretraining FLOP"
+
+    def test_labels_of_a_method_are_named_where_it_has_both_kinds(self):
+        both = joined(document(), document(name="b", labels="soft"))
+        names = [panel.title for panel in picture_of("pgr", Shown(both)).panels]
+        assert names[:4] == ["naive (hard)", "confidence (hard)", "naive (soft)", "confidence (soft)"]
+        apart = Shown(joined(document(), document(name="b", task="b", labels="soft")))
+        assert [panel.title for panel in picture_of("pgr", apart).panels][:2] == ["naive", "confidence"]
+        assert "hard and soft labels" in picture_of("pgr", apart).caption
+
+    def test_the_same_rows_of_two_studies_are_told_apart(self):
+        again = document(name="again")
+        names = [panel.title for panel in picture_of("pgr", Shown(joined(document(), again))).panels]
+        assert names[:3] == ["naive [chess]", "confidence [chess]", "naive [again]"]
+
+    def test_tasks_of_one_name_with_other_test_examples_are_two(self):
+        other = document(name="other")
+        other["studies"][0]["settings"] = [["num_test", "200"]]
+        assert Shown(joined(document(), other)).tasks == ["chess-puzzles (chess)", "chess-puzzles (other)"]
+
+    def test_many_methods_are_a_page_and_said_to_be_more(self):
+        methods = tuple((f"m{place}", 0.1, False) for place in range(15))
+        picture = picture_of("size", Shown(document(methods=methods)))
+        assert len(picture.panels) == 12
+        assert "Not shown: 3 more methods" in picture.caption
+
+    def test_pgr_by_stopping_is_over_pairs_with_all_ways_to_stop(self):
+        stopping = (("naive", 0.25, False), ("early_stop", 0.5, False), ("early_stop_truth", 0.75, True))
+        one = document(methods=stopping, pairs=PAIRS[:1], curves=True)
+        two = document(name="b", task="b", methods=stopping[:1], pairs=PAIRS[2:])
+        panel = picture_of("figure13", Shown(joined(one, two))).panels[1]
+        own = [entry["estimate"]["value"] for entry in one["summaries"]]
+        medians = [marks.y[0] for marks in panel.marks if marks.series == -1]
+        assert medians == own
+
 
 class TestWhatIsMissing:
     def test_undefined_pgr_is_a_cross_and_a_sentence(self):
@@ -301,6 +342,14 @@ class TestPaper:
         known = [c for c in CHESS if c.what == "accuracy" and c.method in ("naive", "truth")]
         assert points == {(10.0**size, value) for curve in known for size, value in curve.points}
         assert [line.get_markerfacecolor() for line in theirs.lines] == ["white"] * len(theirs.lines)
+
+    def test_medians_of_the_paper_stand_beside_ours(self):
+        stopping = (("naive", 0.25, False), ("early_stop", 0.5, False), ("early_stop_truth", 0.75, True))
+        shown = Shown(document(name="text-paper", methods=stopping, curves=True))
+        panel = with_published(picture_of("figure13", shown), shown, paper=True).panels[1]
+        (marks,) = [marks for marks in panel.marks if marks.look == "published"]
+        assert (marks.x, marks.y) == ((0.0, 1.0, 2.0), (0.272, 0.332, 0.451))
+        assert marks.name == "Burns et al. 2023, figure 13 (read from the figure, ±0.3 points)"
 
     def test_what_the_paper_does_not_have_is_refused(self):
         shown = Shown(document(name="planted"))
@@ -414,7 +463,8 @@ class TestFiles:
             for axis in (ax.xaxis, ax.yaxis):
                 low, high = sorted(axis.get_view_interval())
                 texts += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-        upright = [text for text in texts if text.get_text() and text.get_rotation() in (0.0, 90.0)]
+        shown = [text for text in texts if text.get_text() and text.get_visible()]
+        upright = [text for text in shown if text.get_rotation() in (0.0, 90.0)]
         boxes = [text.get_window_extent() for text in upright]
         assert len(boxes) > 10
         for box in boxes:

@@ -23,6 +23,7 @@ from surpass.report.figures.picture import Picture, Value, cut, spread
 from surpass.report.figures.reading import Shown, Variant
 from surpass.report.figures.size_panels import accuracies, accuracy_panel, agreement_panel, pgr_panel, reading
 
+MOST_PANELS = 12
 BOOTSTRAP = ("bootstrap", "bootstrap_same")
 CONFIDENCE = ("confidence", "confidence_openai", "adaptconf")
 AGREEMENTS = {
@@ -69,7 +70,7 @@ def figure8(shown: Shown) -> Picture:
     panels = [agreement_panel(shown, variants, what, title) for what, title in AGREEMENTS.items()]
     return Picture(
         name="figure8",
-        panels=[panels[0], *(replace(panel, y_label="") for panel in panels[1:])],
+        panels=panels,
         columns=3,
         caption=caption(
             f"How often students answer as their supervisor does, on {shown.setting}: on all test examples, "
@@ -91,7 +92,7 @@ def figure12(shown: Shown) -> Picture:
         name="figure12",
         panels=panels,
         columns=min(4, len(panels)),
-        height=1.9 if len(panels) > 2 else 2.4,
+        height=2.4 if len(panels) < 3 else 1.9 if len(panels) < 13 else 1.5,
         caption=caption(
             f"Test accuracy against the size of the student, task by task: {shown.setting}.",
             reading(shown, variants),
@@ -156,14 +157,13 @@ def _both(shown: Shown, name: str, variants: Sequence[Variant], what: str) -> Pi
 
 def _each_method(shown: Shown, name: str, what: str) -> Picture:
     panel_of = accuracy_panel if name == "size" else pgr_panel
-    made = [panel_of(shown, [variant], shown.variant_name(variant)) for variant in shown.variants]
+    variants = shown.variants[:MOST_PANELS]
+    left = len(shown.variants) - len(variants)
+    made = [panel_of(shown, [variant], shown.variant_name(variant)) for variant in variants]
     values = [value for _, drawn in made for value in drawn]
     ends = spread([*values, Value(1.0)]) if name == "pgr" else accuracies(values)
     columns = min(3, len(made))
-    panels = [
-        replace(panel, y_range=ends, y_label=panel.y_label if place % columns == 0 else "")
-        for place, (panel, _) in enumerate(made)
-    ]
+    panels = [replace(panel, y_range=ends) for panel, _ in made]
     return Picture(
         name=name,
         panels=panels,
@@ -171,11 +171,12 @@ def _each_method(shown: Shown, name: str, what: str) -> Picture:
         height=2.4 if len(panels) < 3 else 1.9,
         caption=caption(
             f"{what}, on {shown.setting}" + (", method by method." if len(panels) > 1 else "."),
-            reading(shown, shown.variants) if name == "size" else "",
+            reading(shown, variants) if name == "size" else "",
             intervals(shown, several=len(shown.tasks) > 1),
             missing(values) if name == "pgr" else "",
             beyond(values, ends),
-            oracles(shown.variants),
+            oracles(variants),
+            f"Not shown: {left} more methods; name those to show with methods=." if left else "",
         ),
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MOST_LABELS = 3  # in a row that have room for long ones
 _HANDLE, _LETTER = 0.6, 0.058  # inches in a legend
 FORMATS = ("pdf", "svg", "png")
 METADATA: dict[str, dict[str, None]] = {
@@ -66,10 +67,22 @@ def drawn(picture: Picture) -> Figure:
                 _grid(ax, panel)
             else:
                 _panel(ax, panel)
+        _once(axes, picture.panels, columns)
         for ax in axes[len(picture.panels) :]:
             ax.remove()
         _legend(figure, picture)
         return figure
+
+
+def _once(axes: Sequence[Axes], panels: Sequence[Panel | Grid], columns: int) -> None:
+    """Of labels that neighbours share, leave those at the left and at the bottom; short in narrow panels."""
+    for place, ax in enumerate(axes[: len(panels)]):
+        if place % columns and ax.get_ylabel() == axes[place - 1].get_ylabel():
+            ax.yaxis.label.set_visible(False)
+        if place + columns < len(panels) and ax.get_xlabel() == axes[place + columns].get_xlabel():
+            ax.xaxis.label.set_visible(False)
+        if columns > _MOST_LABELS:
+            ax.set_xlabel(ax.get_xlabel().split(" of the ")[0])
 
 
 @contextmanager

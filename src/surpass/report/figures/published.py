@@ -23,6 +23,7 @@ from surpass.report.figures.reading import Shown
 READ = f"(read from the figure, ±{100 * READING_ERROR:g} points)"
 ABOVE = "compute of the paper's student (GPT-4: 1)"
 HOLLOW = -2
+_DASHES = {"truth": 0, "naive": 1}
 
 
 def with_published(picture: Picture, shown: Shown, *, paper: bool = False) -> Picture:
@@ -107,7 +108,7 @@ def _curves(panel: Panel, setting: str) -> list[Marks]:
     wanted = [curve for curve in chosen if curve.method in methods]
     truth = [curve for curve in chosen if curve.method == "truth"] if wanted else []
     return [
-        _hollow(_source(curve), _sizes(curve), above=True, dash=int(curve.method != "truth"))
+        _hollow(_source(curve), _sizes(curve), above=True, dash=_DASHES.get(curve.method, 3))
         for curve in (*truth, *wanted)
     ]
 
