@@ -164,7 +164,10 @@ def _print_list(shown: Shown | None, *, as_json: bool) -> None:
     grid = Table.grid(padding=(0, 2, 0, 0))
     for offer in found:
         about = offer.about if offer.lacks is None else f"{offer.about} Not here: {_why(offer.lacks)}."
-        grid.add_row(Text(offer.name, no_wrap=True), Text(about, style="" if offer.lacks is None else "dim"))
+        grid.add_row(
+            Text(offer.name, no_wrap=True),
+            Text(about, style="" if offer.lacks is None else "dim", overflow="fold"),
+        )
     print_plain(grid)
 
 

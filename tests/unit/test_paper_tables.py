@@ -129,7 +129,7 @@ class TestMarks:
     def test_hostile_names_are_text_in_latex(self):
         made = document(
             pairs=((HOSTILE, "[strong]*", 120, 200),),
-            methods=((HOSTILE, 0.5, True), ("naive", 0.25, False), ("[x]", 0.1, False)),
+            methods=((HOSTILE, 0.5, True), ("naive", 0.25, False), ("[x]", 0.25, False)),
             task=HOSTILE,
         )
         for what in WHAT:
