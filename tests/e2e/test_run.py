@@ -113,9 +113,11 @@ assert not loaded, loaded
 
 
 @pytest.mark.usefixtures("first")
-@pytest.mark.parametrize("command", [("plan", "chess", "seeds=1"), ("run", "chess", *SETTINGS)])
+@pytest.mark.parametrize("command", [("plan", "seeds=1"), ("run", *SETTINGS), ("report", *SETTINGS)])
 def test_looking_imports_no_torch(folder, command):
-    ended = cold(sys.executable, "-W", "error", "-c", LOOK.format(arguments=list(command)), cwd=folder)
+    name, *changes = command
+    look = LOOK.format(arguments=[name, "chess", *changes])
+    ended = cold(sys.executable, "-W", "error", "-c", look, cwd=folder)
     assert ended.code == 0, ended.err
 
 
