@@ -40,7 +40,7 @@ def intervals(shown: Shown, *, several: bool) -> str:
     if not several:
         return f"Bars: {shown.level} intervals over seeds and test examples."
     shown_from = "; bars: intervals of the median" if len(shown.tasks) > 5 else ", without bars"
-    return f"Points are medians over {len(shown.tasks)} tasks{shown_from}."
+    return f"Points are medians over {len(shown.tasks)} tasks, of pairs that all of them have{shown_from}."
 
 
 def missing(values: Iterable[Value]) -> str:
