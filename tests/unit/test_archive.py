@@ -454,6 +454,8 @@ class TestForged:
             (lambda f: f.update({"results.json": b"{}"}), "its results cannot be read"),
             (lambda f: f.update({"results.json": b"[" * 100_000}), "its results cannot be read"),
             (lambda f: f.update({"results.json": pickle.dumps({})}), "its results cannot be read"),
+            (lambda f: f.update({"report.json": b"{"}), "its results cannot be read"),
+            (lambda f: f.update({"report.json": b"[" * 100_000}), "its results cannot be read"),
             (lambda f: f.update({"study.json": b"[]"}), "its results cannot be read"),
             (
                 lambda f: f.update({"study.json": b'{"name": 1, "command": "", "id": ""}'}),
@@ -484,6 +486,28 @@ class TestForged:
         import_archive(rewritten(packed, tmp_path / "x.tar", change), store)
         assert len(list(store.root.glob("score/escaped-*"))) == 1
         assert not list(tmp_path.rglob("escaped"))
+
+    def test_a_page_of_others_is_not_kept(self, packed, store, tmp_path):
+        def change(files: dict[str, bytes]) -> None:
+            assert files["report.html"].lower().startswith(b"<!doctype html")
+            files["report.html"] = b"<script>alert(1)</script>"
+
+        import_archive(rewritten(packed, tmp_path / "x.tar", change), store)
+        assert not list(store.root.rglob("report.html"))
+        (study,) = store.artifacts(KIND)
+        assert sorted(study.manifest["files"]) == [
+            "analysis.json",
+            "report.json",
+            "results.json",
+            "study.json",
+        ]
+
+    def test_an_archive_without_a_report_is_taken(self, packed, store, tmp_path):
+        def change(files: dict[str, bytes]) -> None:
+            del files["report.html"], files["report.json"]
+
+        import_archive(rewritten(packed, tmp_path / "x.tar", change), store)
+        assert read_study(store, "chess").report is None
 
     def test_an_artifact_that_is_there_is_left_as_it_is(self, packed, store, tmp_path):
         import_archive(packed, store)
