@@ -209,8 +209,8 @@ def saved_by(study: Study) -> str:
 
 
 app.command("report")(report)
-app.command("figure")(figure)
-app.command("table")(table)
+app.command("figure", short_help="Draw a figure of a finished study for a paper.")(figure)
+app.command("table", short_help="Print a table of a finished study for a paper.")(table)
 
 
 @app.command()
