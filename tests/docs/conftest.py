@@ -37,20 +37,11 @@ def workspace(folder: Path) -> Path:
 def surpass(folder: Path) -> Iterator[Nursery]:
     """Runs commands with that data and those models, and without a network."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables(folder).items():
+        for name, value in made_up.variables(folder).items():
             patch.setitem(processes.ENVIRONMENT, name, value)
         nursery = Nursery()
     yield nursery
     nursery.close()
-
-
-def variables(folder: Path) -> dict[str, str]:
-    """The environment of commands and of blocks of Python."""
-    return {
-        "SURPASS_CACHE": str(folder / "cache"),
-        "SURPASS_DATA": str(folder / "data"),
-        "HF_HUB_OFFLINE": "1",
-    }
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,15 @@ LAYERS = {"minilm-l3": 3, "minilm-l6": 6, "mpnet": 12}
 OFFICIAL = "PuzzleId,FEN,Moves,Rating,RatingDeviation,Popularity,NbPlays,Themes,GameUrl,OpeningTags"
 
 
+def variables(folder: Path) -> dict[str, str]:
+    """The environment of commands and of blocks of Python."""
+    return {
+        "SURPASS_CACHE": str(folder / "cache"),
+        "SURPASS_DATA": str(folder / "data"),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
 def packaged_models(cache: Path) -> None:
     """Tiny encoders and a tiny network of images where the cache has packaged models."""
     for seed, (name, layers) in enumerate(LAYERS.items()):

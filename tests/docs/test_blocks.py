@@ -16,9 +16,9 @@ import pytest
 import typer
 from blocks import ROOT, Block, Command, blocks, inline_commands
 from comparing import compare
+from made_up import variables
 from rules import ELSEWHERE, PLACEHOLDERS, PYTHON, RULES, TEXTS, Rule, rule_for
 
-from conftest import variables
 from processes import Nursery
 from surpass.cli import app
 
@@ -27,7 +27,6 @@ OF_COMMANDS = [block for block in HERE if block.commands]
 OF_PYTHON = [block for block in HERE if block.is_python]
 OTHERS = [block for block in HERE if not block.commands and not block.is_python]
 PLANNED: set[tuple[str, ...]] = set()
-SECONDS: list = []
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
@@ -43,9 +42,8 @@ def parse(words: list[str]) -> None:
     try:
         command.make_context(command.name, words)
     except typer.BadParameter as error:
-        if not re.search(
-            r"does not exist|[Mm]issing", error.format_message()
-        ):  # a file, a word of the reader's
+        said = error.format_message()
+        if not re.search(r"does not exist|[Mm]issing", said):  # a file of the reader's, or a word left out
             raise
 
 
@@ -94,7 +92,6 @@ def run(command: Command, surpass: Nursery, folder: Path) -> str:
         assert child.await_(lambda: any(folder.glob(rule.stop_when))), "it ended by itself"
         child.signal(signal.SIGTERM)
     ended = child.wait()
-    SECONDS.append((ended.seconds, shlex.join(words)))
     assert ended.code == rule.code, f"surpass {shlex.join(words)}\n{ended.out}\n{ended.err}"
     return ended.out
 
@@ -229,10 +226,3 @@ def test_ratings_of_the_world() -> None:
     assert len(said) == 4
     solution = solution_of("p", problem, "\n".join(step for step, _ in said))
     assert list(solution.ratings)[: len(said)] == [rating for _, rating in said][: len(solution.ratings)]
-
-
-def test_zz():
-    for s in sorted(SECONDS, reverse=True)[:45]:
-        print(*s)
-    print(sum(s for s, _ in SECONDS))
-    assert 0
