@@ -67,6 +67,10 @@ RULES = (
     Rule(r"s3://", cannot="needs a bucket; tests/unit/test_url_runs.py runs it against moto's server"),
     Rule(r"shard=4|data=2,model=2", cannot="four processes; run by tests/e2e/test_mesh_run.py"),
     Rule(r"STUDY --mesh", add=("--threads", "2")),
+    Rule(
+        r"wandb|mlflow|trackio",
+        cannot="these packages are not installed; tests/unit/test_trackers.py has fakes",
+    ),
     # The network.
     Rule(
         r"^surpass models fetch", cannot="downloads; tests/unit/test_models_commands.py has made-up packages"
@@ -123,6 +127,10 @@ RULES = (
     Rule(r"^surpass ladder train", add=("--checkpoint-seconds", "0"), stop_when="ladder/*", code=143),
     Rule(r"^surpass show ID", change={r"\bID\b": "{id}"}),
     Rule(
+        r"^surpass store export chess pairs=1-2 seeds=2 \.\.\.",
+        change={r"seeds=2 '?\.\.\.'?": " ".join(SHOWN_STUDY)},
+    ),
+    Rule(
         r"^surpass report results/",
         first=CHESS_RUN,
         change={r" other/results/chess-ID": "", r"results/chess-ID": "{results}"},
@@ -133,14 +141,9 @@ RULES = (
         change={"chess seeds=10": " ".join(("chess", *ONE_PAIR))},
         add=ONE_PAIR,
     ),
-    Rule(r"^surpass figure list"),
     Rule(r"^surpass (report|figure \w+|table|store export) chess", first=CHESS_RUN, add=ONE_PAIR),
     Rule(r"^surpass models remove mpnet", change={"mpnet": "mobilenetv2"}),  # made up for this
     Rule(r"^surpass store verify", code=1),
-    Rule(
-        r"^surpass store export chess pairs=1-2 seeds=2 \.\.\.",
-        change={r"seeds=2 '?\.\.\.'?": " ".join(SHOWN_STUDY)},
-    ),
 )
 
 # Blocks of Python that need something before them, or are to be made smaller: page and first line.
@@ -261,7 +264,7 @@ PYTHON: dict[tuple[str, str], Setting] = {
 README_TABLE = "output of `surpass run chess`, held to it by tests/e2e/test_readme.py"
 WATCHED = "what a run says, held to it by tests/e2e/test_watching.py"
 TEXTS: dict[tuple[str, str], str] = {
-    ("README.md", "pair, method       weak  student  ceiling      PGR % [95 %]  seeds  time"): README_TABLE,
+    ("README.md", "pair, method       weak  student  ceiling      PGR % [95 %]  seeds   time"): README_TABLE,
     (
         "docs/data/planted.md",
         "sum over c of p_c * integral of phi(z) * product over j != c of Phi(z + t + log(p_c / p_j) / t) dz",
