@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 # Made-up data are in data/NAME; studies are a few examples, one seed and one epoch.
 TINY = ("seeds=1", "epochs=1", "num_train=16", "num_test=16")
-SMALL = ("seeds=1", "epochs=1", "num_train=64", "num_test=60")
+SMALL = ("seeds=1", "epochs=1", "num_train=64", "num_test=60", "num_validation=60")
 ONE_PAIR = ("pairs=1-2", *SMALL)
 CHESS_RUN = ("run", "chess", *ONE_PAIR)
 SHOWN_STUDY = (  # what the page on the store shows the contents of
