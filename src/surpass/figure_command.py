@@ -95,11 +95,16 @@ def table(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where it goes; printed by default.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Print a table of a finished study for a paper; the numbers are those of `surpass run`."""
-    from surpass.report.paper_tables import table_text
+    from surpass.report.paper_tables import records, table_text
 
-    text = table_text(_document(studies, store), format=format, what=what)
+    document = _document(studies, store)
+    if as_json:
+        print_json(records(document, what=what))
+        return
+    text = table_text(document, format=format, what=what)
     if out is None:
         typer.echo(text, nl=False)
         return

@@ -92,10 +92,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "upkeep": ("upkeep", "sweeping", "explain", "importing", "imported"),
     "report": ("report", "report.*"),
     "exporting": ("exporting",),
-    "ladder": ("ladder", "ladder.*", "world.commands"),
+    "options": ("options",),
+    "commands": ("ladder", "ladder.*", "world.commands", "models.commands"),
     "doctor": ("doctor",),
     "cli": (
-        "options",
         "watching",
         "store_commands",
         "report_command",

