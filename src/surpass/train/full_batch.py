@@ -25,7 +25,8 @@ _KEPT = 10
 _ENOUGH = 1e-4
 _SHORTEST = 1e-12
 _FEWER = 0.75
-_BYTES_AT_ONCE = 1 << 30
+_BYTES_AT_ONCE = 16 << 20
+"""What all heads that are trained at once keep; more of them would not stay near the processor."""
 
 
 def fit_full_batch(lanes: Sequence[Lane]) -> list[Trained | DataError]:
@@ -38,19 +39,25 @@ def fit_full_batch(lanes: Sequence[Lane]) -> list[Trained | DataError]:
     """
     per_head = 8 * (2 * _KEPT + 8) * sum(value.numel() for value in lanes[0].head.values())
     size = max(1, _BYTES_AT_ONCE // per_head)
-    trained: list[Trained | DataError] = []
+    seen = {lane.seen[0]: None for lane in lanes}
+    turn = {known: number for number, known in enumerate(seen)}
+    # Heads on the same states side by side.
+    order = sorted(range(len(lanes)), key=lambda at: turn[lanes[at].seen[0]])
+    trained: dict[int, Trained | DataError] = {}
     for start in range(0, len(lanes), size):
-        trained += _Descent(lanes[start : start + size]).fit()
-    return trained
+        places = order[start : start + size]
+        trained |= zip(places, _Descent([lanes[place] for place in places]).fit(), strict=True)
+    return [trained[place] for place in range(len(lanes))]
 
 
 class _Descent:
     """L-BFGS with steps cut until they pay (Armijo); heads that are done leave.
 
-    Directions are found in the coordinates of the kept vectors, by their products.
+    All try a step at a time, whether it is the first along their direction or a shorter one. Directions are
+    found in the coordinates of the kept vectors, by their products.
 
     Source:
-        Nocedal and Wright 2006, algorithm 7.4; Chen et al. 2014 (vector-free L-BFGS).
+        Nocedal and Wright 2006, algorithm 7.5; Byrd, Nocedal and Schnabel 1994, equation 3.1 (compact form).
     """
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
@@ -67,7 +74,7 @@ class _Descent:
             "scale": value_HP.new_zeros(num_heads),
         }
         # Where the next step goes in each half of what is kept: the first has steps, the second changes.
-        self.slot = 0
+        self.slot_H = torch.zeros(num_heads, dtype=torch.long)
         self.losses: list[list[float]] = [[] for _ in lanes]
         self.found: dict[int, Tensor] = {}
         for at, lane in enumerate(lanes):
@@ -77,15 +84,15 @@ class _Descent:
         """All iterations of all heads."""
         loss_H, slope_HP = self.objective.measure(self.state["value"])
         self._note(loss_H, torch.tensor([not own for own in self.losses]))
+        self._aim(loss_H, slope_HP, torch.bmm(slope_HP[:, None], self.state["kept"].transpose(1, 2))[:, 0])
         while self.at:
             budget = [self.lanes[at].recipe.epochs - len(self.losses[at]) for at in self.at]
-            active_H = (slope_HP.abs().amax(1) > TOLERANCE) & (torch.tensor(budget) > 0)
+            active_H = (self.way["slope"].abs().amax(1) > TOLERANCE) & (torch.tensor(budget) > 0)
             if active_H.sum() < _FEWER * len(self.at) or not active_H.any():
-                loss_H, slope_HP = loss_H[active_H], slope_HP[active_H]
                 self._leave(active_H)
                 continue
-            loss_H, slope_HP = self._iterate(active_H, loss_H, slope_HP)
-            self._note(loss_H, active_H)
+            paid_H = self._try(active_H)
+            self._note(self.way["loss"], paid_H)
             self._report()
         return [self._result(at) for at in range(len(self.lanes))]
 
@@ -110,65 +117,85 @@ class _Descent:
                 self.found[at] = self.state["value"][place]
         self.at = [at for at, stays in zip(self.at, staying_H.tolist(), strict=True) if stays]
         self.state = {name: value[staying_H] for name, value in self.state.items()}
+        self.way = {name: value[staying_H] for name, value in self.way.items()}
+        self.slot_H = self.slot_H[staying_H]
         self.objective.keep(staying_H)
 
-    def _iterate(self, active_H: Tensor, loss_H: Tensor, slope_HP: Tensor) -> tuple[Tensor, Tensor]:
-        """A step of every head that is not done; one that cannot go lower is."""
-        direction_HP = self._direction(slope_HP)
-        descent_H = (direction_HP * slope_HP).sum(1)
-        before_HP = self.state["value"]
-        shorter_H = 1 / slope_HP.norm(dim=1).clamp(min=1.0)
-        length_H = torch.where(self.state["scale"] > 0, torch.ones_like(loss_H), shorter_H)
-        moving_H = active_H & (descent_H < 0)
-        waiting_H, new_H, new_HP = moving_H, loss_H, slope_HP
-        while waiting_H.any():
-            tried_HP = before_HP + (length_H * moving_H)[:, None] * direction_HP
-            seen_H, seen_HP = self.objective.measure(tried_HP, waiting_H)
-            paid_H = waiting_H & (seen_H <= loss_H + _ENOUGH * length_H * descent_H)
-            new_H, new_HP = torch.where(paid_H, seen_H, new_H), torch.where(paid_H[:, None], seen_HP, new_HP)
-            moving_H = moving_H & (paid_H | ~waiting_H | (length_H >= _SHORTEST))
-            waiting_H = waiting_H & ~paid_H & moving_H
-            length_H = torch.where(waiting_H, _shorter(length_H, descent_H, seen_H - loss_H), length_H)
-        self.state["value"] = before_HP + (length_H * moving_H)[:, None] * direction_HP
-        self._remember(moving_H, self.state["value"] - before_HP, new_HP - slope_HP)
+    def _try(self, active_H: Tensor) -> Tensor:
+        """A step of every head that is not done; which of them have got lower. One that cannot is done."""
+        way, before_HP = self.way, self.state["value"]
+        tried_HP = torch.addcmul(before_HP, way["direction"], (way["length"] * active_H)[:, None])
+        seen_H, seen_HP = self.objective.measure(tried_HP)
+        goal_H = way["loss"] + _ENOUGH * way["length"] * way["descent"]
+        paid_H = active_H & (way["descent"] < 0) & (seen_H <= goal_H)
+        if paid_H.any():
+            of_slope_HK = self._remember(paid_H, tried_HP - before_HP, seen_HP - way["slope"], seen_HP)
+            self.state["value"] = torch.where(paid_H[:, None], tried_HP, before_HP)
+        waiting_H = active_H & ~paid_H
+        stuck_H = waiting_H & ((way["length"] < _SHORTEST) | ~(way["descent"] < 0))
+        length_H = torch.where(waiting_H, _shorter(way["length"], way["descent"], seen_H - way["loss"]), way["length"])
+        before = way | {"length": length_H}
+        if paid_H.any():
+            self._aim(seen_H, seen_HP, of_slope_HK)
+            self.way = {name: _chosen(paid_H, value, before[name]) for name, value in self.way.items()}
+        else:
+            self.way = before
         # Where rounding leaves nothing to gain, the slope counts as none.
-        stuck_H = active_H & ~moving_H
-        return new_H, torch.where(stuck_H[:, None], torch.zeros_like(new_HP), new_HP)
+        if stuck_H.any():
+            self.way["slope"] = self.way["slope"].masked_fill(stuck_H[:, None], 0.0)
+        return paid_H
 
-    def _remember(self, moved_H: Tensor, step_HP: Tensor, change_HP: Tensor) -> None:
+    def _remember(self, moved_H: Tensor, step_HP: Tensor, change_HP: Tensor, slope_HP: Tensor) -> Tensor:
+        """Keep a step of some heads, and the change of the slope with it; what is kept times the slope."""
         kept, products, inverse = self.state["kept"], self.state["products"], self.state["inverse"]
-        step, change = self.slot, _KEPT + self.slot
-        kept[:, step], kept[:, change] = step_HP, change_HP
-        new_HK2 = torch.bmm(kept, torch.stack([step_HP, change_HP], 2))
-        for place, new_HK in zip((step, change), new_HK2.unbind(2), strict=True):
-            products[:, place], products[:, :, place] = new_HK, new_HK
-        product_H, square_H = products[:, step, change], products[:, change, change]
-        curved_H = moved_H & (product_H > 0)
-        inverse[:, step] = torch.where(curved_H, 1 / product_H, torch.zeros_like(product_H))
-        self.state["scale"] = torch.where(curved_H, product_H / square_H, self.state["scale"])
-        self.slot = (self.slot + 1) % _KEPT
+        (head,) = torch.nonzero(moved_H, as_tuple=True)
+        step = self.slot_H[head]
+        change = _KEPT + step
+        kept[head, step], kept[head, change] = step_HP[head], change_HP[head]
+        new_H3K = torch.bmm(torch.stack([step_HP, change_HP, slope_HP], 1), kept.transpose(1, 2))
+        for place, new_HK in zip((step, change), new_H3K[head].unbind(1)[:2], strict=True):
+            products[head, place] = new_HK
+            products[head, :, place] = new_HK
+        product_H, square_H = products[head, step, change], products[head, change, change]
+        curved_H = product_H > 0
+        inverse[head, step] = torch.where(curved_H, 1 / product_H, torch.zeros_like(product_H))
+        self.state["scale"][head] = torch.where(curved_H, product_H / square_H, self.state["scale"][head])
+        self.slot_H[head] = (step + 1) % _KEPT
+        return new_H3K[:, 2]
 
-    def _direction(self, slope_HP: Tensor) -> Tensor:
-        """Where each head goes; a kept pair that does not count has an inverse of 0."""
-        kept, products, inverse, scale_H = (
-            self.state[name] for name in ("kept", "products", "inverse", "scale")
-        )
-        of_slope_HK = torch.bmm(kept, slope_HP[:, :, None])[:, :, 0]
+    def _aim(self, loss_H: Tensor, slope_HP: Tensor, of_slope_HK: Tensor) -> None:
+        """Where each head goes next, and how far at first."""
+        direction_HP = self._direction(slope_HP, of_slope_HK)
+        shorter_H = 1 / slope_HP.norm(dim=1).clamp(min=1.0)
+        self.way = {
+            "loss": loss_H,
+            "slope": slope_HP,
+            "direction": direction_HP,
+            "descent": (direction_HP * slope_HP).sum(1),
+            "length": torch.where(self.state["scale"] > 0, torch.ones_like(loss_H), shorter_H),
+        }
+
+    def _direction(self, slope_HP: Tensor, of_slope_HK: Tensor) -> Tensor:
+        """Less the slope times the inverse of what the Hessian looks like; pairs that do not count are left out."""
+        products, scale_H = self.state["products"], self.state["scale"]
+        both_HK = _oldest_first(self.slot_H)
+        counts_HK = (self.state["inverse"].gather(1, both_HK[:, :_KEPT]) > 0).double()
+        counts_2K = torch.cat([counts_HK, counts_HK], 1)
+        of_slope_HK = of_slope_HK.gather(1, both_HK) * counts_2K
+        products = torch.take_along_dim(products, both_HK[:, :, None], 1)
+        products = torch.take_along_dim(products, both_HK[:, None], 2)
+        products = products * counts_2K[:, :, None] * counts_2K[:, None]
+        crossed_HKK, squared_HKK = products[:, :_KEPT, _KEPT:], products[:, _KEPT:, _KEPT:]
+        diagonal_HK = crossed_HKK.diagonal(dim1=1, dim2=2)
+        upper_HKK = crossed_HKK.triu() + torch.diag_embed(1 - counts_HK)
+        own_H11 = torch.where(scale_H > 0, scale_H, torch.ones_like(scale_H))[:, None, None]
+        along_HK1, across_HK1 = of_slope_HK[:, :, None].split(_KEPT, 1)
+        first_HK1 = torch.linalg.solve_triangular(upper_HKK, along_HK1, upper=True)
+        middle_HK1 = diagonal_HK[:, :, None] * first_HK1 + own_H11 * (squared_HKK @ first_HK1 - across_HK1)
+        second_HK1 = torch.linalg.solve_triangular(upper_HKK.transpose(1, 2), middle_HK1, upper=False)
         share_HK = torch.zeros_like(of_slope_HK)
-        own_H = torch.ones_like(scale_H)
-        weights = torch.zeros_like(inverse)
-        oldest_first = [(self.slot + age) % _KEPT for age in range(_KEPT)]
-        for step in reversed(oldest_first):
-            along_H = (products[:, step] * share_HK).sum(1) + own_H * of_slope_HK[:, step]
-            weights[:, step] = inverse[:, step] * along_H
-            share_HK[:, _KEPT + step] -= weights[:, step]
-        own_H = torch.where(scale_H > 0, scale_H, own_H)
-        share_HK = share_HK * own_H[:, None]
-        for step in oldest_first:
-            change = _KEPT + step
-            along_H = (products[:, change] * share_HK).sum(1) + own_H * of_slope_HK[:, change]
-            share_HK[:, step] += weights[:, step] - inverse[:, step] * along_H
-        return -(own_H[:, None] * slope_HP + torch.bmm(share_HK[:, None], kept)[:, 0])
+        share_HK.scatter_(1, both_HK, torch.cat([second_HK1, -own_H11 * first_HK1], 1)[:, :, 0])
+        return -torch.baddbmm(slope_HP[:, None] * own_H11, share_HK[:, None], self.state["kept"])[:, 0]
 
     def _result(self, at: int) -> Trained | DataError:
         losses = torch.tensor(self.losses[at])
@@ -180,9 +207,8 @@ class _Descent:
             path = self.lanes[at].running.checkpoint
             if path is not None:
                 state = {name: value[place : place + 1] for name, value in self.state.items()}
-                order = torch.arange(_KEPT).roll(-self.slot)
-                both = torch.cat([order, order + _KEPT])
-                state["kept"], state["inverse"] = state["kept"][:, both], state["inverse"][:, order]
+                both = _oldest_first(self.slot_H[place : place + 1])[0]
+                state["kept"], state["inverse"] = state["kept"][:, both], state["inverse"][:, both[:_KEPT]]
                 state["products"] = state["products"][:, both][:, :, both]
                 state["losses"] = torch.tensor(self.losses[at], dtype=torch.float64)
                 write_state(path, {"step": len(self.losses[at]), "optimizer": "lbfgs"}, state)
@@ -195,6 +221,17 @@ class _Descent:
         for name, value in self.state.items():
             value[at] = saved[name][0]
         self.losses[at] = saved["losses"].tolist()
+
+
+def _oldest_first(slot_H: Tensor) -> Tensor:
+    """In which order what is kept came, steps and then changes, (H, 2 K)."""
+    steps_HK = (slot_H[:, None] + torch.arange(_KEPT)) % _KEPT
+    return torch.cat([steps_HK, _KEPT + steps_HK], 1)
+
+
+def _chosen(wanted_H: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Of some heads what is new, of others what was."""
+    return torch.where(wanted_H if new.dim() == 1 else wanted_H[:, None], new, old)
 
 
 def _shorter(length_H: Tensor, descent_H: Tensor, rise_H: Tensor) -> Tensor:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from surpass.losses import find_loss
 from surpass.train.features import Known, Rows
@@ -27,13 +29,13 @@ _TWO = 2
 
 
 class _Group(NamedTuple):
-    """Heads on the same examples; one that has no label for an example gives it no share."""
+    """Heads on the same examples, side by side; one that has no label for an example gives it no share."""
 
-    at_G: Tensor
+    own: slice
     known: Known
     rows_N: Rows
     held: Tensor | None
-    target_GNC: Tensor
+    target_GCN: Tensor
     share_GN: Tensor
 
     def states(self, part: slice) -> Tensor:
@@ -42,13 +44,14 @@ class _Group(NamedTuple):
 
 
 class Objective:
-    """The objective of heads of one shape, in float64."""
+    """The objective of heads of one shape, those on the same states side by side, in float64."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         first = lanes[0].head
         weight = first.get(f"{PREFIX}weight")
         self.folded = weight is not None and len(weight) == _TWO and len(lanes[0].known.shape) == 1
         self.biased = f"{PREFIX}bias" in first
+        self.linear = self.biased and weight is not None and len(lanes[0].known.shape) == 1
         self.heads = [self._folded(lane.head) for lane in lanes]
         self.shapes = [(name, value.shape) for name, value in self.heads[0].items()]
         self.sizes = [shape.numel() for _, shape in self.shapes]
@@ -84,85 +87,94 @@ class Objective:
 
     def keep(self, staying_H: Tensor) -> None:
         """Go on with some of the heads."""
-        place_H = staying_H.long().cumsum(0) - 1
-        self.groups = [
-            group._replace(at_G=place_H[group.at_G]) for group in _of_wanted(self.groups, staying_H)
-        ]
+        groups, begin = [], 0
+        for group in self.groups:
+            stays_G = staying_H[group.own]
+            if count := int(stays_G.sum()):
+                target_GCN, share_GN = group.target_GCN[stays_G], group.share_GN[stays_G]
+                own = slice(begin, begin := begin + count)
+                groups.append(group._replace(own=own, target_GCN=target_GCN, share_GN=share_GN))
+        self.groups = groups
         self.decay_HP = self.decay_HP[staying_H]
 
-    def measure(self, value_HP: Tensor, wanted_H: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Loss (H,) in nats and gradient (H, P); of heads that are not wanted both are worth nothing."""
+    def measure(self, value_HP: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (H,) in nats and gradient (H, P)."""
         slope_HP = self.decay_HP * value_HP
         loss_H = (slope_HP * value_HP).sum(1) / 2
-        for group in self.groups if wanted_H is None else _of_wanted(self.groups, wanted_H):
-            parameters = self._parameters(value_HP[group.at_G])
+        for group in self.groups:
+            parameters = self._parameters(value_HP[group.own])
             for start in range(0, len(group.rows_N), _AT_ONCE):
                 part = slice(start, start + _AT_ONCE)
                 states = group.states(part)
-                logits_GNC = scores(states, parameters, self.biased)
-                if self.folded:
-                    logits_GNC = torch.cat([-logits_GNC / 2, logits_GNC / 2], 2)
-                losses_G, slopes_GNC = _of_logits(
-                    logits_GNC, group.target_GNC[:, part], group.share_GN[:, part]
+                logits_GCN = self._logits(states, parameters)
+                of_logits = _of_difference if self.folded else _of_logits
+                losses_G, slopes_GCN = of_logits(
+                    logits_GCN, group.target_GCN[:, :, part], group.share_GN[:, part]
                 )
-                loss_H[group.at_G] += losses_G
-                if self.folded:
-                    slopes_GNC = (slopes_GNC[:, :, 1:] - slopes_GNC[:, :, :1]) / 2
-                given = backward(states, parameters, slopes_GNC, self.biased)
-                slope_HP[group.at_G] += torch.cat([each.flatten(1) for each in given], 1)
+                loss_H[group.own] += losses_G
+                slope_HP[group.own] += self._backward(states, parameters, slopes_GCN)
         return loss_H, slope_HP
+
+    def _logits(self, states: Tensor, parameters: list[Tensor]) -> Tensor:
+        if not self.linear:
+            return scores(states, parameters, self.biased).transpose(1, 2)
+        weight_GCD, bias_GC = parameters
+        flat_GC_N = torch.addmm(bias_GC.reshape(-1, 1), weight_GCD.flatten(0, 1), states.T)
+        return flat_GC_N.view(*bias_GC.shape, -1)
+
+    def _backward(self, states: Tensor, parameters: list[Tensor], slopes_GCN: Tensor) -> Tensor:
+        if not self.linear:
+            given = backward(states, parameters, slopes_GCN.transpose(1, 2), self.biased)
+            return torch.cat([each.flatten(1) for each in given], 1)
+        weight = slopes_GCN.flatten(0, 1) @ states
+        return torch.cat([weight.view(len(slopes_GCN), -1), slopes_GCN.sum(2)], 1)
 
     def _parameters(self, value_GP: Tensor) -> list[Tensor]:
         parts = torch.split(value_GP, self.sizes, 1)
         return [part.reshape(-1, *shape) for part, (_, shape) in zip(parts, self.shapes, strict=True)]
 
 
-def _of_logits(logits_GNC: Tensor, target_GNC: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
+def _of_logits(logits_GCN: Tensor, target_GCN: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
     """The shared soft cross-entropy of each head, nats (G,), and its gradient by the logits."""
-    log_probs_GNC = logits_GNC.log_softmax(2)
-    losses_G = -((target_GNC * log_probs_GNC).sum(2) * share_GN).sum(1)
-    slopes_GNC = log_probs_GNC.exp_().mul_(target_GNC.sum(2, keepdim=True)).sub_(target_GNC)
-    return losses_G, slopes_GNC.mul_(share_GN[:, :, None])
+    log_probs_GCN = logits_GCN.log_softmax(1)
+    losses_G = -((target_GCN * log_probs_GCN).sum(1) * share_GN).sum(1)
+    slopes_GCN = log_probs_GCN.exp_().mul_(target_GCN.sum(1, keepdim=True)).sub_(target_GCN)
+    return losses_G, slopes_GCN.mul_(share_GN[:, None])
 
 
-def _of_wanted(groups: Sequence[_Group], wanted_H: Tensor) -> list[_Group]:
-    found = []
-    for group in groups:
-        wanted_G = wanted_H[group.at_G]
-        if wanted_G.all():
-            found.append(group)
-        elif wanted_G.any():
-            target_GNC, share_GN = group.target_GNC[wanted_G], group.share_GN[wanted_G]
-            at_G = group.at_G[wanted_G]
-            found.append(group._replace(at_G=at_G, target_GNC=target_GNC, share_GN=share_GN))
-    return found
+def _of_difference(logits_G1N: Tensor, target_GCN: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
+    """The same where there is but the difference of the logits of two classes."""
+    other_GN, target_GN = target_GCN.unbind(1)
+    logits_GN = logits_G1N[:, 0]
+    total_GN = other_GN + target_GN
+    log_prob_GN = functional.logsigmoid(logits_GN)
+    # log(1 - p) is log(p) less the logit.
+    losses_GN = other_GN * logits_GN - total_GN * log_prob_GN
+    slopes_GN = (logits_GN.sigmoid().mul_(total_GN)).sub_(target_GN).mul_(share_GN)
+    return (losses_GN * share_GN).sum(1), slopes_GN[:, None]
 
 
 def _grouped(lanes: Sequence[Lane]) -> list[_Group]:
     """Heads by the states that they see."""
-    members: dict[int, list[int]] = {}
-    for at, lane in enumerate(lanes):
-        members.setdefault(id(lane.known), []).append(at)
-    numbers = sum(
-        len(known) * math.prod(known.shape) for known in (lanes[at].known for at, *_ in members.values())
-    )
-    hold = 8 * numbers <= _HELD_BYTES
-    return [_group([lanes[at] for at in ats], torch.tensor(ats), hold) for ats in members.values()]
+    groups = [[*same] for _, same in groupby(range(len(lanes)), lambda at: id(lanes[at].known))]
+    known = [lanes[at].known for at, *_ in groups]
+    hold = 8 * sum(len(each) * math.prod(each.shape) for each in known) <= _HELD_BYTES
+    return [_group(lanes, slice(ats[0], ats[-1] + 1), hold) for ats in groups]
 
 
-def _group(lanes: Sequence[Lane], at_G: Tensor, hold: bool) -> _Group:
-    known = lanes[0].known
-    width = max(max(map(len, lane.labels.probs)) for lane in lanes)
-    target_GNC = torch.zeros(len(lanes), len(known), width, dtype=torch.float64)
-    share_GN = torch.zeros(len(lanes), len(known), dtype=torch.float64)
-    for place, lane in enumerate(lanes):
+def _group(lanes: Sequence[Lane], own: slice, hold: bool) -> _Group:
+    known, members = lanes[own.start].known, lanes[own]
+    width = max(max(map(len, lane.labels.probs)) for lane in members)
+    target_GCN = torch.zeros(len(members), width, len(known), dtype=torch.float64)
+    share_GN = torch.zeros(len(members), len(known), dtype=torch.float64)
+    for place, lane in enumerate(members):
         own_NC = dense(lane.labels, width).double()
         # The target does not look at the logits (`labels_only`).
         goal = find_loss(lane.loss).function(own_NC, own_NC, 1.0)
-        target_GNC[place, lane.rows_N] = goal.target_NC.clamp(min=0)
+        target_GCN[place][:, lane.rows_N] = goal.target_NC.clamp(min=0).T
         weight_N = torch.from_numpy(lane.labels.weight_N).double()
         share_GN[place, lane.rows_N] = goal.weight_N * weight_N / len(lane.rows_N)
     used_N = (share_GN > 0).any(0)
     rows_N = torch.arange(len(known))[used_N].numpy()
     held = known[rows_N].double() if hold else None
-    return _Group(at_G, known, rows_N, held, target_GNC[:, used_N], share_GN[:, used_N])
+    return _Group(own, known, rows_N, held, target_GCN[:, :, used_N], share_GN[:, used_N])
