@@ -8,7 +8,7 @@ Shape suffixes: H heads, P numbers of a head, K the kept steps and changes of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,10 +16,12 @@ from torch import Tensor
 from surpass.errors import DataError, Stopped
 from surpass.train.checkpoint import read_state, write_state
 from surpass.train.lanes import Lane, Trained, saved_step
+from surpass.train.linear import PREFIX
 from surpass.train.objective import Objective
+from surpass.train.whitened import Coordinates, Whitened, coordinates_of
 
 TOLERANCE = 1e-6
-"""A head is done where no entry of its gradient is larger (nats per unit of a weight)."""
+"""A head is done where about no entry of its gradient is larger (nats per unit of a weight)."""
 
 _KEPT = 10
 _ENOUGH = 1e-4
@@ -37,17 +39,37 @@ def fit_full_batch(lanes: Sequence[Lane]) -> list[Trained | DataError]:
     Raises:
         Stopped: The first lane's `running.stop` said so; every head has saved where it is.
     """
-    per_head = 8 * (2 * _KEPT + 8) * sum(value.numel() for value in lanes[0].head.values())
-    size = max(1, _BYTES_AT_ONCE // per_head)
-    seen = {lane.seen[0]: None for lane in lanes}
-    turn = {known: number for number, known in enumerate(seen)}
-    # Heads on the same states side by side.
-    order = sorted(range(len(lanes)), key=lambda at: turn[lanes[at].seen[0]])
+    found: dict[object, Coordinates | None] = {}
+    alike: dict[object, dict[object, list[int]]] = {}
+    for at, lane in enumerate(lanes):
+        ground = id(lane.known), lane.recipe.weight_decay
+        if ground not in found:
+            found[ground] = coordinates_of(lane)
+        own = found[ground]
+        shape = None if own is None else own.states_BN.shape
+        alike.setdefault(shape, {}).setdefault(ground, []).append(at)
     trained: dict[int, Trained | DataError] = {}
-    for start in range(0, len(lanes), size):
-        places = order[start : start + size]
-        trained |= zip(places, _Descent([lanes[place] for place in places]).fit(), strict=True)
-    return [trained[place] for place in range(len(lanes))]
+    for grounds in alike.values():
+        # Heads on the same ground side by side.
+        places = [(at, found[ground]) for ground, ats in grounds.items() for at in ats]
+        for some in _at_once(places, lanes[0]):
+            same, coordinates = [lanes[at] for at, _ in some], [own for _, own in some if own is not None]
+            objective = Whitened(same, coordinates) if coordinates else Objective(same)
+            trained |= zip((at for at, _ in some), _Descent(same, objective).fit(), strict=True)
+    return [trained[at] for at in range(len(lanes))]
+
+
+def _at_once(
+    places: Sequence[tuple[int, Coordinates | None]], lane: Lane
+) -> Iterator[Sequence[tuple[int, Coordinates | None]]]:
+    """So many heads that what they keep is not too much."""
+    numbers = sum(value.numel() for value in lane.head.values())
+    own = places[0][1]
+    if own is not None:
+        numbers = len(own.states_BN) * len(lane.head[f"{PREFIX}bias"])
+    size = max(1, _BYTES_AT_ONCE // (8 * (2 * _KEPT + 8) * numbers))
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
 
 
 class _Descent:
@@ -60,9 +82,8 @@ class _Descent:
         Nocedal and Wright 2006, algorithm 7.5; Byrd, Nocedal and Schnabel 1994, equation 3.1 (compact form).
     """
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        self.lanes = list(lanes)
-        self.objective = Objective(lanes)
+    def __init__(self, lanes: Sequence[Lane], objective: Objective | Whitened) -> None:
+        self.lanes, self.objective = list(lanes), objective
         self.at = list(range(len(lanes)))
         value_HP = self.objective.begin()
         num_heads, num_numbers = value_HP.shape
@@ -75,6 +96,8 @@ class _Descent:
         }
         # Where the next step goes in each half of what is kept: the first has steps, the second changes.
         self.slot_H = torch.zeros(num_heads, dtype=torch.long)
+        # Where each head is, where it goes, and how far at most; `_aim` says what there is of it.
+        self.way: dict[str, Tensor] = {}
         self.losses: list[list[float]] = [[] for _ in lanes]
         self.found: dict[int, Tensor] = {}
         for at, lane in enumerate(lanes):
@@ -87,14 +110,19 @@ class _Descent:
         self._aim(loss_H, slope_HP, torch.bmm(slope_HP[:, None], self.state["kept"].transpose(1, 2))[:, 0])
         while self.at:
             budget = [self.lanes[at].recipe.epochs - len(self.losses[at]) for at in self.at]
-            active_H = (self.way["slope"].abs().amax(1) > TOLERANCE) & (torch.tensor(budget) > 0)
+            active_H = (self.objective.steepness(self.way["slope"]) > TOLERANCE) & (torch.tensor(budget) > 0)
             if active_H.sum() < _FEWER * len(self.at) or not active_H.any():
                 self._leave(active_H)
                 continue
             paid_H = self._try(active_H)
             self._note(self.way["loss"], paid_H)
             self._report()
-        return [self._result(at) for at in range(len(self.lanes))]
+        heads = self.objective.heads_of([self.found[at] for at in range(len(self.lanes))])
+        losses = [torch.tensor(own) for own in self.losses]
+        return [
+            lane.diverged(own) or Trained(head, own)
+            for lane, own, head in zip(self.lanes, losses, heads, strict=True)
+        ]
 
     def _note(self, loss_H: Tensor, wanted_H: Tensor) -> None:
         for at, loss, wanted in zip(self.at, loss_H.tolist(), wanted_H.tolist(), strict=True):
@@ -119,7 +147,7 @@ class _Descent:
         self.state = {name: value[staying_H] for name, value in self.state.items()}
         self.way = {name: value[staying_H] for name, value in self.way.items()}
         self.slot_H = self.slot_H[staying_H]
-        self.objective.keep(staying_H)
+        self.objective.keep(self.at, staying_H)
 
     def _try(self, active_H: Tensor) -> Tensor:
         """A step of every head that is not done; which of them have got lower. One that cannot is done."""
@@ -133,7 +161,9 @@ class _Descent:
             self.state["value"] = torch.where(paid_H[:, None], tried_HP, before_HP)
         waiting_H = active_H & ~paid_H
         stuck_H = waiting_H & ((way["length"] < _SHORTEST) | ~(way["descent"] < 0))
-        length_H = torch.where(waiting_H, _shorter(way["length"], way["descent"], seen_H - way["loss"]), way["length"])
+        length_H = torch.where(
+            waiting_H, _shorter(way["length"], way["descent"], seen_H - way["loss"]), way["length"]
+        )
         before = way | {"length": length_H}
         if paid_H.any():
             self._aim(seen_H, seen_HP, of_slope_HK)
@@ -161,7 +191,8 @@ class _Descent:
         inverse[head, step] = torch.where(curved_H, 1 / product_H, torch.zeros_like(product_H))
         self.state["scale"][head] = torch.where(curved_H, product_H / square_H, self.state["scale"][head])
         self.slot_H[head] = (step + 1) % _KEPT
-        return new_H3K[:, 2]
+        of_slope_HK: Tensor = new_H3K[:, 2]
+        return of_slope_HK
 
     def _aim(self, loss_H: Tensor, slope_HP: Tensor, of_slope_HK: Tensor) -> None:
         """Where each head goes next, and how far at first."""
@@ -176,7 +207,7 @@ class _Descent:
         }
 
     def _direction(self, slope_HP: Tensor, of_slope_HK: Tensor) -> Tensor:
-        """Less the slope times the inverse of what the Hessian looks like; pairs that do not count are left out."""
+        """Less the slope times the inverse of what the Hessian looks like; some kept pairs do not count."""
         products, scale_H = self.state["products"], self.state["scale"]
         both_HK = _oldest_first(self.slot_H)
         counts_HK = (self.state["inverse"].gather(1, both_HK[:, :_KEPT]) > 0).double()
@@ -189,18 +220,13 @@ class _Descent:
         diagonal_HK = crossed_HKK.diagonal(dim1=1, dim2=2)
         upper_HKK = crossed_HKK.triu() + torch.diag_embed(1 - counts_HK)
         own_H11 = torch.where(scale_H > 0, scale_H, torch.ones_like(scale_H))[:, None, None]
-        along_HK1, across_HK1 = of_slope_HK[:, :, None].split(_KEPT, 1)
+        along_HK1, across_HK1 = torch.split(of_slope_HK[:, :, None], _KEPT, 1)
         first_HK1 = torch.linalg.solve_triangular(upper_HKK, along_HK1, upper=True)
         middle_HK1 = diagonal_HK[:, :, None] * first_HK1 + own_H11 * (squared_HKK @ first_HK1 - across_HK1)
         second_HK1 = torch.linalg.solve_triangular(upper_HKK.transpose(1, 2), middle_HK1, upper=False)
         share_HK = torch.zeros_like(of_slope_HK)
         share_HK.scatter_(1, both_HK, torch.cat([second_HK1, -own_H11 * first_HK1], 1)[:, :, 0])
         return -torch.baddbmm(slope_HP[:, None] * own_H11, share_HK[:, None], self.state["kept"])[:, 0]
-
-    def _result(self, at: int) -> Trained | DataError:
-        losses = torch.tensor(self.losses[at])
-        head = self.objective.head_of(self.found[at], self.lanes[at])
-        return self.lanes[at].diverged(losses) or Trained(head, losses)
 
     def _save(self) -> None:
         for place, at in enumerate(self.at):

@@ -47,45 +47,38 @@ class Objective:
     """The objective of heads of one shape, those on the same states side by side, in float64."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
-        first = lanes[0].head
-        weight = first.get(f"{PREFIX}weight")
-        self.folded = weight is not None and len(weight) == _TWO and len(lanes[0].known.shape) == 1
+        self.lanes, first = list(lanes), lanes[0].head
         self.biased = f"{PREFIX}bias" in first
-        self.linear = self.biased and weight is not None and len(lanes[0].known.shape) == 1
-        self.heads = [self._folded(lane.head) for lane in lanes]
+        self.linear, self.folded = is_linear(lanes[0]), is_folded(lanes[0])
+        self.heads = [as_folded(lane) for lane in lanes]
         self.shapes = [(name, value.shape) for name, value in self.heads[0].items()]
         self.sizes = [shape.numel() for _, shape in self.shapes]
-        decay_H = torch.tensor([lane.recipe.weight_decay for lane in lanes], dtype=torch.float64)
+        decay_H = torch.tensor([decay_of(lane) for lane in lanes], dtype=torch.float64)
         penalised = [torch.full((size,), float("bias" not in name)) for (name, _), size in self._named()]
-        # Two weights of w / 2 and -w / 2 have half the square of w.
-        share = 0.5 if self.folded else 1.0
-        self.decay_HP = share * decay_H[:, None] * torch.cat(penalised).double()
+        self.decay_HP = decay_H[:, None] * torch.cat(penalised).double()
         self.groups = _grouped(lanes)
 
     def _named(self) -> list[tuple[tuple[str, torch.Size], int]]:
         return list(zip(self.shapes, self.sizes, strict=True))
 
-    def _folded(self, head: HeadState) -> HeadState:
-        if not self.folded:
-            return {name: value.double() for name, value in head.items()}
-        return {name: (value[1:] - value[:1]).double() for name, value in head.items()}
-
     def begin(self) -> Tensor:
         """Where heads begin, (H, P)."""
         return torch.stack([torch.cat([value.flatten() for value in head.values()]) for head in self.heads])
 
-    def head_of(self, value_P: Tensor, lane: Lane) -> HeadState:
-        """The head that these numbers are, float32."""
-        parts = torch.split(value_P, self.sizes)
-        head = {name: part.view(shape) for (name, shape), part in zip(self.shapes, parts, strict=True)}
-        if self.folded:
-            head = {name: torch.cat([-value / 2, value / 2]) for name, value in head.items()}
-            if not lane.recipe.weight_decay:
-                # Nothing draws the mean of the two to zero, so it stays where it was.
-                head = {name: value + lane.head[name].double().mean(0) for name, value in head.items()}
-        return {name: value.float() for name, value in head.items()}
+    def heads_of(self, values: Sequence[Tensor]) -> list[HeadState]:
+        """The heads that these numbers are, of all heads there were; float32."""
+        found = []
+        for value_P, lane in zip(values, self.lanes, strict=True):
+            parts = torch.split(value_P, self.sizes)
+            head = {name: part.view(shape) for (name, shape), part in zip(self.shapes, parts, strict=True)}
+            found.append(unfolded(head, lane))
+        return found
 
-    def keep(self, staying_H: Tensor) -> None:
+    def steepness(self, slope_HP: Tensor) -> Tensor:
+        """The largest entry of the gradient of each head, (H,)."""
+        return slope_HP.abs().amax(1)
+
+    def keep(self, _places: Sequence[int], staying_H: Tensor) -> None:
         """Go on with some of the heads."""
         groups, begin = [], 0
         for group in self.groups:
@@ -107,8 +100,8 @@ class Objective:
                 part = slice(start, start + _AT_ONCE)
                 states = group.states(part)
                 logits_GCN = self._logits(states, parameters)
-                of_logits = _of_difference if self.folded else _of_logits
-                losses_G, slopes_GCN = of_logits(
+                of_examples = of_difference if self.folded else of_logits
+                losses_G, slopes_GCN = of_examples(
                     logits_GCN, group.target_GCN[:, :, part], group.share_GN[:, part]
                 )
                 loss_H[group.own] += losses_G
@@ -134,7 +127,53 @@ class Objective:
         return [part.reshape(-1, *shape) for part, (_, shape) in zip(parts, self.shapes, strict=True)]
 
 
-def _of_logits(logits_GCN: Tensor, target_GCN: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
+def is_linear(lane: Lane) -> bool:
+    """Whether a head is one layer with biases, and not of pairs."""
+    return f"{PREFIX}weight" in lane.head and f"{PREFIX}bias" in lane.head and len(lane.known.shape) == 1
+
+
+def is_folded(lane: Lane) -> bool:
+    """Whether a head is trained as the difference of two."""
+    weight = lane.head.get(f"{PREFIX}weight")
+    return weight is not None and len(weight) == _TWO and len(lane.known.shape) == 1
+
+
+def as_folded(lane: Lane) -> HeadState:
+    """A head as it is trained, float64."""
+    if not is_folded(lane):
+        return {name: value.double() for name, value in lane.head.items()}
+    return {name: (value[1:] - value[:1]).double() for name, value in lane.head.items()}
+
+
+def unfolded(head: HeadState, lane: Lane) -> HeadState:
+    """The head that has been trained so, float32."""
+    if is_folded(lane):
+        head = {name: torch.cat([-value / 2, value / 2]) for name, value in head.items()}
+        if not lane.recipe.weight_decay:
+            # Nothing draws the mean of the two to zero, so it stays where it was.
+            head = {name: value + lane.head[name].double().mean(0) for name, value in head.items()}
+    return {name: value.float() for name, value in head.items()}
+
+
+def decay_of(lane: Lane) -> float:
+    """What a head's decay is of the weights that are trained."""
+    # Two weights of w / 2 and -w / 2 have half the square of w.
+    return lane.recipe.weight_decay * (0.5 if is_folded(lane) else 1.0)
+
+
+def goals(lane: Lane, width: int) -> tuple[Tensor, Tensor]:
+    """What a head is drawn to on all its examples, (C, N), and the share of each in its loss, (N,)."""
+    target_CN = torch.zeros(width, len(lane.known), dtype=torch.float64)
+    share_N = torch.zeros(len(lane.known), dtype=torch.float64)
+    own_NC = dense(lane.labels, width).double()
+    # The target does not look at the logits (`labels_only`).
+    goal = find_loss(lane.loss).function(own_NC, own_NC, 1.0)
+    target_CN[:, lane.rows_N] = goal.target_NC.clamp(min=0).T
+    share_N[lane.rows_N] = goal.weight_N * torch.from_numpy(lane.labels.weight_N).double() / len(lane.rows_N)
+    return target_CN, share_N
+
+
+def of_logits(logits_GCN: Tensor, target_GCN: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
     """The shared soft cross-entropy of each head, nats (G,), and its gradient by the logits."""
     log_probs_GCN = logits_GCN.log_softmax(1)
     losses_G = -((target_GCN * log_probs_GCN).sum(1) * share_GN).sum(1)
@@ -142,7 +181,7 @@ def _of_logits(logits_GCN: Tensor, target_GCN: Tensor, share_GN: Tensor) -> tupl
     return losses_G, slopes_GCN.mul_(share_GN[:, None])
 
 
-def _of_difference(logits_G1N: Tensor, target_GCN: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
+def of_difference(logits_G1N: Tensor, target_GCN: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
     """The same where there is but the difference of the logits of two classes."""
     other_GN, target_GN = target_GCN.unbind(1)
     logits_GN = logits_G1N[:, 0]
@@ -168,12 +207,7 @@ def _group(lanes: Sequence[Lane], own: slice, hold: bool) -> _Group:
     target_GCN = torch.zeros(len(members), width, len(known), dtype=torch.float64)
     share_GN = torch.zeros(len(members), len(known), dtype=torch.float64)
     for place, lane in enumerate(members):
-        own_NC = dense(lane.labels, width).double()
-        # The target does not look at the logits (`labels_only`).
-        goal = find_loss(lane.loss).function(own_NC, own_NC, 1.0)
-        target_GCN[place][:, lane.rows_N] = goal.target_NC.clamp(min=0).T
-        weight_N = torch.from_numpy(lane.labels.weight_N).double()
-        share_GN[place, lane.rows_N] = goal.weight_N * weight_N / len(lane.rows_N)
+        target_GCN[place], share_GN[place] = goals(lane, width)
     used_N = (share_GN > 0).any(0)
     rows_N = torch.arange(len(known))[used_N].numpy()
     held = known[rows_N].double() if hold else None
