@@ -51,7 +51,7 @@ class Coordinates(NamedTuple):
         states_BN: What the coordinates of a head are multiplied with to give logits.
         lower_BB: The Cholesky factor of the Hessian, in the coordinates of what the examples span.
         span: That as Householder vectors (D, N) and their factors; None where it is all features.
-        steepest: How large an entry of the gradient by the weights can be, over the norm of that by coordinates.
+        steepest: How large an entry of the gradient by weights can be, over the norm of that by coordinates.
     """
 
     states_BN: Tensor
