@@ -95,7 +95,7 @@ def coordinates(states_ND: Tensor, decay: float) -> Coordinates | None:
         full_NB[:, :-1] = span[0][:num_examples].triu().T
     else:
         full_NB[:, :-1] = states_ND
-    hessian_BB = (full_NB.T @ full_NB).mul_(CURVATURE / num_examples)
+    hessian_BB = _lower_square(full_NB).mul_(CURVATURE / num_examples)
     # An entry of a gradient is no larger than the root of the Hessian's on the diagonal, times the norm here.
     squares = hessian_BB.diagonal() if span is None else CURVATURE * states_ND.square().mean(0)
     largest = float(squares.amax()) + decay
@@ -103,8 +103,17 @@ def coordinates(states_ND: Tensor, decay: float) -> Coordinates | None:
     lower_BB, failed = torch.linalg.cholesky_ex(hessian_BB)
     if decay < _LEAST * largest or failed:
         return None
-    states_BN = torch.linalg.solve_triangular(lower_BB, full_NB.T, upper=False)
-    return Coordinates(states_BN, lower_BB, span, largest**0.5)
+    states_NB = torch.linalg.solve_triangular(lower_BB.T, full_NB, upper=True, left=False)
+    return Coordinates(states_NB.T, lower_BB, span, largest**0.5)
+
+
+def _lower_square(values_NB: Tensor) -> Tensor:
+    """The product of columns with each other; above the diagonal not all of it, which nobody reads."""
+    half = values_NB.shape[1] // 2
+    square_BB = values_NB.new_zeros(values_NB.shape[1], values_NB.shape[1])
+    torch.mm(values_NB[:, :half].T, values_NB[:, :half], out=square_BB[:half, :half])
+    torch.mm(values_NB[:, half:].T, values_NB, out=square_BB[half:])
+    return square_BB
 
 
 class Whitened:
