@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import minimize
 
 from surpass.errors import Stopped
+from surpass.train import whitened
 from surpass.train.full_batch import fit_full_batch
 from surpass.train.lanes import Lane, Trained
 from surpass.train.linear import head_logits
@@ -81,7 +82,17 @@ def states(seed: int, *shape: int) -> Held:
     return Held(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)))
 
 
-@pytest.mark.parametrize(("shape", "classes"), [((60, 7), 2), ((60, 7), 4), ((50, 2, 6), 2), ((9, 20), 3)])
+@pytest.fixture(params=["whitened", "plain"])
+def coordinates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "plain":
+        monkeypatch.setattr(whitened, "HELD_BYTES", 0)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("coordinates")
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((60, 7), 2), ((60, 7), 4), ((50, 2, 6), 2), ((9, 20), 3), ((9, 20), 2)]
+)
 def test_the_minimum(shape, classes):
     of = lane(states(1, *shape), classes=classes, seed=2, rows=shape[0] - 3)
     (trained,) = fit_full_batch([of])
@@ -96,6 +107,46 @@ def test_the_minimum(shape, classes):
     assert mean + penalty == pytest.approx(float(trained.losses[-1]), abs=1e-5)
 
 
+def test_coordinates_and_back():
+    for rows, features in ((30, 8), (8, 30)):
+        states_ND = states(8, rows, features).states
+        own = whitened.coordinates(states_ND, 0.1)
+        assert own is not None
+        # Without a part that the examples do not span.
+        weight_CD = torch.randn(3, rows, dtype=torch.float64) @ states_ND.double()
+        bias_C = torch.randn(3, dtype=torch.float64)
+        value_CB = own.of_heads(weight_CD, bias_C)
+        torch.testing.assert_close(own.heads(value_CB)[0], weight_CD)
+        torch.testing.assert_close(own.heads(value_CB)[1], bias_C)
+        logits_CN = weight_CD @ states_ND.double().T + bias_C[:, None]
+        torch.testing.assert_close(value_CB @ own.states_BN, logits_CN)
+        penalty_C = 0.1 * weight_CD.square().sum(1) + whitened.CURVATURE * logits_CN.square().mean(1)
+        torch.testing.assert_close(value_CB.square().sum(1), penalty_C)
+
+
+def test_states_of_unlike_lengths_take_few_iterations(monkeypatch):
+    known = Held(states(9, 90, 12).states * torch.logspace(-1.5, 0.5, 12))
+    of = lane(known, classes=3, seed=4, recipe=replace(RECIPE, weight_decay=1e-3))
+    of = replace(of, head={name: torch.zeros_like(value) for name, value in of.head.items()})
+    (trained,) = fit_full_batch([of])
+    monkeypatch.setattr(whitened, "HELD_BYTES", 0)
+    (plain,) = fit_full_batch([of])
+    assert isinstance(trained, Trained)
+    assert isinstance(plain, Trained)
+    assert float(trained.losses[-1]) == pytest.approx(float(plain.losses[-1]), abs=1e-7)
+    assert len(plain.losses) > 5 * len(trained.losses)
+
+
+def test_the_same_states_twice_and_next_to_no_decay():
+    twice = Held(states(10, 10, 30).states.repeat(2, 1))
+    for decay in (1e-2, 1e-14):
+        of = lane(twice, classes=2, seed=5, recipe=replace(RECIPE, weight_decay=decay))
+        (trained,) = fit_full_batch([of])
+        assert isinstance(trained, Trained)
+        assert float(trained.losses[-1]) == pytest.approx(least(of), abs=1e-5)
+
+
+@pytest.mark.usefixtures("coordinates")
 def test_company_changes_nothing():
     one, two = states(3, 80, 6), states(4, 50, 6)
     lanes = [
@@ -121,6 +172,7 @@ def test_no_more_iterations_than_epochs():
     assert len(trained.losses) == 3
 
 
+@pytest.mark.usefixtures("coordinates")
 def test_stopped_and_gone_on_with_is_the_same_to_the_bit(tmp_path):
     lanes = [lane(states(6, 70, 8), classes=classes, seed=seed) for seed, classes in enumerate((3, 3, 3))]
     whole = fit_full_batch(lanes)

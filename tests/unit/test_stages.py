@@ -672,6 +672,7 @@ class TestHeadsOnStates:
     def test_the_optimizer_counts(self, fit):
         lbfgs = replace(fit, recipe=Recipe(optimizer="lbfgs"))
         assert lbfgs.id != fit.id
+        assert lbfgs.revision == Fit.version + 2
         assert replace(fit, recipe=Recipe(optimizer="adamw")).id == fit.id
 
     @pytest.mark.parametrize(

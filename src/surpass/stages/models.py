@@ -121,8 +121,13 @@ class Fit(ModelStage):
 
     @property
     def revision(self) -> int:
-        """Heads on states begin with weights of their own, whatever else loading the body has drawn."""
-        return self.version if self.features is None else self.version + 1
+        """Heads on states begin with weights of their own, whatever else loading the body has drawn.
+
+        Those by L-BFGS are one further: they are nearer to the minimum than before.
+        """
+        if self.features is None:
+            return self.version
+        return self.version + (2 if self.recipe.optimizer == "lbfgs" else 1)
 
     @property
     def keeps_changes(self) -> bool:

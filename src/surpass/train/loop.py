@@ -64,7 +64,12 @@ class Running:
 def padded_probs(probs: Sequence[npt.NDArray[np.float32]], rows: Rows) -> Tensor:
     """Ragged label probabilities as float32 (N, C), zero behind the last candidate."""
     chosen = [probs[row] for row in rows]
-    padded_NC = np.zeros((len(chosen), max(map(len, chosen))), np.float32)
+    sizes = {len(row) for row in chosen}
+    if len(sizes) == 1:
+        return torch.from_numpy(
+            np.concatenate(chosen).astype(np.float32, copy=False).reshape(len(chosen), -1)
+        )
+    padded_NC = np.zeros((len(chosen), max(sizes)), np.float32)
     for place, row in enumerate(chosen):
         padded_NC[place, : len(row)] = row
     return torch.from_numpy(padded_NC)
