@@ -136,6 +136,18 @@ def test_sizes_at_the_edge():
         TASK.examples(part="validation", size=90_000, seed=0, mix="even")
 
 
+def test_a_part_without_puzzles_is_said(tmp_path):
+    task = own_file(tmp_path, shipped_puzzles()[:1].replace_schema_metadata(None))
+    refused = []
+    for part in task.parts:
+        try:
+            assert len(ids(task.examples(part=part, size=None, seed=0, mix="even"))) == 1
+        except ConfigError as error:
+            refused.append(str(error))
+    assert len(refused) == len(task.parts) - 1
+    assert all("there is no puzzle in part" in text for text in refused)
+
+
 def test_unknown_names_list_the_known():
     with pytest.raises(ConfigError, match="no part 'train' in task chess; choose from weak, student, "):
         TASK.examples(part="train", size=1, seed=0)

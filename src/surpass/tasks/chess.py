@@ -106,6 +106,8 @@ class ChessTask:
         _require("part", part, self.parts)
         _require("mix", mix, MIXES)
         table = self._table.filter(self._parts == part)
+        if not len(table):
+            raise ConfigError(f"there is no puzzle in part {part!r}; give a file with more of them")
         table = table.take(splits.subsample(table["id"].to_pylist(), None, seed))
         if mix != "all":
             table = table.take(_mixed(self._bins(table, mix), self._weights(mix), size))
