@@ -85,6 +85,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "reward_results",
         "analysis",
         "saliency",
+        "step_pool",
         "step_metrics",
         "step_scores",
         "worst_groups",
