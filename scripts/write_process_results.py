@@ -12,7 +12,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from surpass.experiment import found, notes, run, run_stage
+from surpass.experiment import notes, run, run_stage
+from surpass.finding import found
 from surpass.models.sources import resolve
 from surpass.recipes import find_recipe
 from surpass.stats import PgrEstimate

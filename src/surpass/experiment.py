@@ -13,9 +13,9 @@ from surpass.engine.graph import outstanding
 from surpass.engine.progress import Display, Silent
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError, StoreError
+from surpass.finding import found, known
 from surpass.models.sources import resolve
 from surpass.opening import open_store
-from surpass.records import KEPT, recorded
 from surpass.results import Results
 from surpass.rows import METRICS, LeftOut, Row
 from surpass.scoring import read_correct
@@ -181,24 +181,6 @@ def notes(study: Study, store: Store) -> list[str]:
                 "there are, say best_of=N"
             )
     return lines + [f"{model}: {what}" for model, what in cut.items()]
-
-
-def known(stage: Stage, store: Store) -> Artifact | None:
-    """The artifact of a stage, or what a record keeps of it: its manifest and small files."""
-    part = store.part(stage.kind, stage.id, KEPT, label=stage.label)
-    return part or recorded(store, stage.kind, stage.id)
-
-
-def found(stage: Stage, store: Store) -> Artifact:
-    """The artifact of a stage of a finished study, or what a record keeps of it.
-
-    Raises:
-        StoreError: It is not there.
-    """
-    artifact = store.find(stage.kind, stage.id, label=stage.label) or recorded(store, stage.kind, stage.id)
-    if artifact is None:
-        raise StoreError(f"{stage.kind} {stage.label} is not in {store.where}: run the study first")
-    return artifact
 
 
 def _row(study: Study, row: RowStages, store: Store) -> Row:

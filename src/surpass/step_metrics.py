@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from surpass import labels as lb
 from surpass.artifact import Artifact
 from surpass.errors import DataError
-from surpass.experiment import found
+from surpass.finding import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
 from surpass.reasoning.first_error import THRESHOLD, best_threshold, predicted_first_errors

@@ -39,6 +39,7 @@ class Pool:
         num_classes: 2 or 3.
         lengths_S: How many steps each solution has.
         correct_S: Whether its final answer is right.
+        counts_S: How often it is there; each counts.
         problem_S: The number of its problem, from 0.
         count: n.
     """
@@ -47,6 +48,7 @@ class Pool:
     num_classes: int
     lengths_S: Ints
     correct_S: npt.NDArray[np.bool_]
+    counts_S: Ints
     problem_S: Ints
     count: int
 
@@ -55,7 +57,7 @@ class Pool:
         """That of an artifact of examples with the mix of best-of-n."""
         columns = ["id", "solution", "step", "problem", "candidates"]
         table = pq.read_table(examples.file("inputs.parquet"), columns=columns)
-        correct_K = pq.read_table(examples.file("truth.parquet"))["correct"].to_numpy(zero_copy_only=False)
+        truth = pq.read_table(examples.file("truth.parquet"), columns=["correct", "count"])
         (starts_S,) = np.nonzero(table["step"].to_numpy() == 0)
         keys = [" ".join(text.split()) for text in table["problem"].to_pylist()]
         numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
@@ -63,7 +65,8 @@ class Pool:
             ids=tuple(table["id"].to_pylist()),
             num_classes=len(table["candidates"][0]),
             lengths_S=np.diff(starts_S, append=len(keys)).astype(np.int64),
-            correct_S=correct_K[starts_S].astype(np.bool_),
+            correct_S=truth["correct"].to_numpy()[starts_S].astype(np.bool_),
+            counts_S=truth["count"].to_numpy()[starts_S].astype(np.int64),
             problem_S=np.array([numbers[keys[start]] for start in starts_S.tolist()], np.int64),
             count=count,
         )
@@ -79,8 +82,9 @@ class Pool:
 
     def chosen(self, scores_S: Floats) -> Floats:
         """The same by scores of solutions."""
-        rows = [np.flatnonzero(self.problem_S == number) for number in range(int(self.problem_S.max()) + 1)]
-        values: Floats = np.array(
-            [best_of_n(scores_S[None, row], self.correct_S[None, row], [self.count])[0, 0] for row in rows]
-        )
-        return values
+        values = []
+        for number in range(int(self.problem_S.max()) + 1):
+            (own,) = np.nonzero(self.problem_S == number)
+            own = np.repeat(own, self.counts_S[own])
+            values.append(best_of_n(scores_S[None, own], self.correct_S[None, own], [self.count])[0, 0])
+        return np.array(values)

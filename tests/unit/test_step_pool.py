@@ -12,7 +12,8 @@ import pytest
 
 from reference.language import save_tiny
 from surpass.errors import ConfigError, DataError
-from surpass.experiment import found, gather, run
+from surpass.experiment import gather, run
+from surpass.finding import found
 from surpass.overrides import override
 from surpass.report.terminal import plain_text
 from surpass.results import Results
@@ -40,6 +41,9 @@ def written(path, count=1600, *, graded=True, problems=200, slips=0.1, seed=0):
             steps.append(f"w{random.integers(20, 60)} {sign}")
             ratings.append(None if wrong else -1 if slip else 1)
             wrong = wrong or slip
+        if number % 5 == 4 and number >= problems:  # somebody wrote the same once more
+            rows.append(rows[-problems])
+            continue
         row = {"problem": f"w{number % problems} w1 w2", "steps": steps, "ratings": ratings}
         if graded and random.random() < 0.95:
             row["correct"] = bool(wrong == (random.random() < slips))
@@ -75,17 +79,19 @@ def slowly(study, store, labels):
     """For each problem the share of all subsets of n whose best solution is right."""
     examples = found(study.pool, store)
     rows = pq.read_table(examples.file("inputs.parquet")).to_pylist()
-    right = pq.read_table(examples.file("truth.parquet"))["correct"].to_pylist()
+    truth = pq.read_table(examples.file("truth.parquet")).to_pylist()
     probs = {row["id"]: row["probs"] for row in pq.read_table(labels.file("labels.parquet")).to_pylist()}
     shares = {}
-    for problem, steps in groupby(zip(rows, right, strict=True), lambda pair: pair[0]["problem"]):
-        worth, correct = {}, {}
+    for problem, steps in groupby(zip(rows, truth, strict=True), lambda pair: pair[0]["problem"]):
+        worth, correct, samples = {}, {}, {}
         for row, own in steps:
             p = np.asarray(probs[row["id"]], np.float64)
             worth[row["solution"]] = worth.get(row["solution"], 1.0) * p[1] / p.sum()
-            correct[row["solution"]] = own
-        draws = list(combinations(worth, COUNT))
-        shares[problem] = np.mean([correct[max(draw, key=worth.__getitem__)] for draw in draws])
+            correct[row["solution"]] = own["correct"]
+            samples[row["solution"]] = own["count"]
+        drawn = [name for name, count in samples.items() for _ in range(count)]
+        best = [max(draw, key=worth.__getitem__) for draw in combinations(drawn, COUNT)]
+        shares[problem] = np.mean([correct[name] for name in best])
     return list(shares.values())
 
 
@@ -107,17 +113,20 @@ def test_the_pool_has_every_step_and_no_answer_where_models_look(finished):
     study, store, _ = finished
     examples = found(study.pool, store)
     inputs = pq.read_table(examples.file("inputs.parquet"))
-    assert "correct" not in inputs.column_names
+    truth = pq.read_table(examples.file("truth.parquet"))
+    assert not {"correct", "count"} & set(inputs.column_names)
     rows = inputs.to_pylist()
     for _, steps in groupby(rows, lambda row: row["solution"]):
         steps = list(steps)
         assert [row["step"] for row in steps] == list(range(steps[0]["num_steps"]))
     tested = pq.read_table(found(study.test_examples, store).file("inputs.parquet"))["id"].to_pylist()
     assert set(inputs["id"].to_pylist()) - set(tested)  # also steps behind the first wrong one
+    counts = dict(zip(inputs["solution"].to_pylist(), truth["count"].to_pylist(), strict=True))
+    assert max(counts.values()) > 1
     by_problem = {}
     for row in rows:
-        by_problem.setdefault(row["problem"], set()).add(row["solution"])
-    assert all(len(solutions) >= COUNT for solutions in by_problem.values())
+        by_problem.setdefault(row["problem"], {})[row["solution"]] = counts[row["solution"]]
+    assert all(sum(solutions.values()) >= COUNT for solutions in by_problem.values())
 
 
 def test_results_show_it_and_keep_it(finished, tmp_path):

@@ -64,6 +64,7 @@ class StepTable:
         parts: The part of each.
         num_classes: 2 or 3.
         notes: What was left out, in words, with how many.
+        counts: How often each solution was there before equal ones became one.
     """
 
     solutions: tuple[Solution, ...]
@@ -71,6 +72,7 @@ class StepTable:
     parts: tuple[str, ...]
     num_classes: int
     notes: Mapping[str, int]
+    counts: tuple[int, ...]
 
     @cached_property
     def ids(self) -> list[str]:
@@ -188,8 +190,9 @@ def step_table(
     """
     left_out: Counter[str] = Counter()
     kept: list[Solution] = []
+    counts: list[int] = []
     classes: list[tuple[int | None, ...]] = []
-    for solution in _distinct(solutions, left_out):
+    for solution, count in _distinct(solutions, left_out):
         ratings = solution.ratings or (None,) * len(solution.steps)
         own = tuple(class_of(rating, num_classes, neutral) for rating in ratings)
         left_out[NEUTRAL_DROPPED] += sum(
@@ -200,6 +203,7 @@ def step_table(
             continue
         left_out[BEHIND] += ratings.count(None)
         kept.append(solution)
+        counts.append(count)
         classes.append(own)
     keys = [problem_key(solution) for solution in kept]
     if test:
@@ -214,7 +218,7 @@ def step_table(
     protocol.require_examples(
         name, [one for one, _ in flat], [part for _, part in flat], classes=CLASSES[num_classes], notes=told
     )
-    return StepTable(tuple(kept), tuple(classes), tuple(parts), num_classes, told)
+    return StepTable(tuple(kept), tuple(classes), tuple(parts), num_classes, told, tuple(counts))
 
 
 def problem_key(solution: Solution) -> str:
@@ -222,8 +226,8 @@ def problem_key(solution: Solution) -> str:
     return " ".join(solution.problem.split())
 
 
-def _distinct(solutions: Sequence[Solution], left_out: Counter[str]) -> list[Solution]:
-    """Of equal solutions the first; none if they are rated differently."""
+def _distinct(solutions: Sequence[Solution], left_out: Counter[str]) -> list[tuple[Solution, int]]:
+    """Of equal solutions the first, and how many there are; none if they are rated differently."""
     same: defaultdict[str, list[Solution]] = defaultdict(list)
     for solution in solutions:
         same[solution.id].append(solution)
@@ -233,5 +237,5 @@ def _distinct(solutions: Sequence[Solution], left_out: Counter[str]) -> list[Sol
             left_out[CONTRADICTED] += len(group)
             continue
         left_out[REPEATED] += len(group) - 1
-        kept.append(group[0])
+        kept.append((group[0], len(group)))
     return kept

@@ -38,13 +38,13 @@ def pool(table: StepTable, name: str, *, part: str, count: int, size: int | None
         name: Of the task, for messages.
         part: Whose problems.
         count: Graded solutions that a problem needs at least; one with more gives all that it has.
-        size: How many solutions at most, whole problems of them; None for all.
+        size: How many different solutions at most, whole problems of them; None for all.
         seed: Chooses which problems, and their order.
 
     Returns:
         `inputs` as `process_table.step_tables`, also of steps without a rating; `truth` with `id`, the class
-        of the step, int16, 0 where it is not known, and `correct`, bool: whether the solution's final answer
-        is right.
+        of the step, int16, 0 where it is not known, and of its solution `correct`, bool, whether the final
+        answer is right, and `count`, int32, how many equal ones there are: each of them counts.
 
     Raises:
         DataError: Fewer than two problems have so many solutions.
@@ -53,7 +53,8 @@ def pool(table: StepTable, name: str, *, part: str, count: int, size: int | None
     for number, solution in enumerate(table.solutions):
         if table.parts[number] == part and solution.correct is not None:
             problems[problem_key(solution)].append(number)
-    keys = [key for key, numbers in problems.items() if len(numbers) >= count]
+    sizes = {key: sum(table.counts[number] for number in numbers) for key, numbers in problems.items()}
+    keys = [key for key, own in sizes.items() if own >= count]
     kept: list[int] = []
     num_problems = 0
     for place in splits.subsample(keys, None, seed):
@@ -75,4 +76,6 @@ def pool(table: StepTable, name: str, *, part: str, count: int, size: int | None
         num_classes=table.num_classes,
     )
     correct = pa.array([bool(table.solutions[row].correct) for row, _ in steps], pa.bool_())
-    return tables._replace(truth=tables.truth.append_column("correct", correct))
+    counts = pa.array([table.counts[row] for row, _ in steps], pa.int32())
+    truth = tables.truth.append_column("correct", correct).append_column("count", counts)
+    return tables._replace(truth=truth)
