@@ -36,7 +36,7 @@ class Reasoner:
         layers: How many blocks.
         heads: Of attention, in each.
         hidden: Width inside the other half of a block.
-        tokens: Of the corpus, each read once.
+        tokens: Of the corpus; texts that the end of a row cuts are read again.
         learning_rate: Its peak in pretraining, behind the warm-up; then down to zero in a line.
         tuning_problems: How many problems it writes a solution for, to learn those with the right answer.
         tuning_rate: Learning rate at the beginning of that; down to zero in a line.
