@@ -31,8 +31,7 @@ Made by `scripts/write_reasoning.py` from the results of a run. {time}
 {command}
 ```
 
-Authors of the [offline world](../world.md) solve its problems; its checker rates each step and grades each
-answer. Reward models begin as the shipped reasoner. {labelled}
+In the [offline world](../world.md) {about}; its checker rates each step and grades each answer. {labelled}
 What the curves are, says [reward models of reasoning](../reasoning.md).
 
 ![Curves of best-of-n](reasoning.svg)
@@ -166,7 +165,7 @@ def page(folder: Path) -> str:
     found = json.loads((folder / "results.json").read_text())
     first = next(iter(found["tests"].values()))
     time, command = ((folder / name).read_text().strip() for name in ("time.txt", "command.txt"))
-    lines = [HEAD.format(time=time, command=command, labelled=labelled(found))]
+    lines = [HEAD.format(time=time, command=command, about=found["about"], labelled=labelled(found))]
     for mix, test in found["tests"].items():
         lines += [*test_section(mix, test), *kinds(test)]
     lines += difficulty(first)

@@ -71,6 +71,11 @@ class Pool:
             count=count,
         )
 
+    @property
+    def num_problems(self) -> int:
+        """P."""
+        return int(self.problem_S.max()) + 1
+
     def values(self, labels: Artifact) -> Floats:
         """The share of draws of n solutions whose best one by some labels is right, of each problem, (P,)."""
         table = pq.read_table(labels.file("labels.parquet"))
@@ -83,7 +88,7 @@ class Pool:
     def chosen(self, scores_S: Floats) -> Floats:
         """The same by scores of solutions."""
         values = []
-        for number in range(int(self.problem_S.max()) + 1):
+        for number in range(self.num_problems):
             (own,) = np.nonzero(self.problem_S == number)
             own = np.repeat(own, self.counts_S[own])
             values.append(best_of_n(scores_S[None, own], self.correct_S[None, own], [self.count])[0, 0])

@@ -106,7 +106,7 @@ def test_it_is_the_mean_over_all_subsets(finished):
             assert pool.values(found(labels, store)) == pytest.approx(expected, abs=1e-9)
             assert values[row.method].values[role][row.seed] == pytest.approx(expected, abs=1e-9)
     assert len(expected) > 5
-    assert pool.problem_S.max() + 1 == len(expected)
+    assert pool.num_problems == len(expected)
 
 
 def test_the_pool_has_every_step_and_no_answer_where_models_look(finished):
