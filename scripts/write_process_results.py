@@ -178,14 +178,14 @@ def world_page(study: Study, store: Store) -> str:
         "",
         textwrap.fill(
             f"Reasoners of the [offline world](../world.md), everything trained; {len(study.seeds)} seeds. "
-            f"Each learns from {study.num_train:,} different solutions of the world's authors ({said:,} steps "
-            f"for the student of seed 0). The test has {len(steps.truth_K):,} rated steps of "
+            f"Each learns from {study.num_train:,} different solutions of the world's authors ({said:,} "
+            f"steps for the student of seed 0). The test has {len(steps.truth_K):,} rated steps of "
             f"{len(steps.lengths_S):,} solutions of {steps.num_problems} problems, "
             f"{percent(float((steps.truth_K == 0).mean()))} % of them wrong. For best of {study.best_of} all "
-            f"judges rank the same {int(pool.counts_S.sum()):,} solutions, equal ones counted as often as they "
-            f"are there; one drawn at random is right with {percent(float(drawn.mean()))} %, and of "
-            f"{percent(float(right.mean()))} % of the problems any is. Intervals (95 %) are over problems and "
-            "seeds; PGR as in [statistics](../statistics.md).",
+            f"judges rank the same {int(pool.counts_S.sum()):,} solutions, equal ones counted as often as "
+            f"they are there; one drawn at random is right with {percent(float(drawn.mean()))} %, and of "
+            f"{percent(float(right.mean()))} % of the problems any is. Intervals (95 %) are over problems "
+            "and seeds; PGR as in [statistics](../statistics.md).",
             100,
         ),
         "",
