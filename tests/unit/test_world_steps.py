@@ -45,7 +45,7 @@ def test_the_pool_counts_every_solution_that_was_written(task):
 
 
 def test_another_seed_is_other_solutions_and_neutral_is_a_class(task):
-    other = find_task("world-steps(problems=60, solutions=6, split_seed=1, classes=3)")
+    other = find_task("world-steps(problems=200, solutions=6, split_seed=1, classes=3)")
     assert other.table.solutions != task.table.solutions
     assert {own for row in other.table.classes for own in row} == {0, 1, 2, None}
 

@@ -6,7 +6,7 @@ Shape suffixes: N solutions.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -173,6 +173,7 @@ def step_table(
     split_seed: int,
     notes: Mapping[str, int],
     test: frozenset[str] = frozenset(),
+    part_of: Callable[[Solution], str] | None = None,
 ) -> StepTable:
     """Solutions once each, cut into parts so that all of a problem are in one.
 
@@ -184,6 +185,7 @@ def step_table(
         split_seed: Another seed is another cut.
         notes: What was left out before.
         test: Problems that are the test, by `problem_key`; with none, a share of all is.
+        part_of: Says of which part a solution is, in place of all that.
 
     Raises:
         DataError: A part lacks examples of a class.
@@ -206,7 +208,9 @@ def step_table(
         counts.append(count)
         classes.append(own)
     keys = [problem_key(solution) for solution in kept]
-    if test:
+    if part_of is not None:
+        parts = [part_of(solution) for solution in kept]
+    elif test:
         learned = splits.assign(keys, protocol.LEARNED, split_seed)
         parts = [protocol.TEST if key in test else part for key, part in zip(keys, learned, strict=True)]
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
@@ -66,15 +66,15 @@ class WorldStepsTask(StepsTask):
     @cached_property
     def table(self) -> StepTable:
         """All solutions, in the parts of their problems."""
-        table = step_table(
+        return step_table(
             self.name,
             [solution for part, share in PROPORTIONS.items() for solution in self._written(part, share)],
             num_classes=self.classes,
             neutral=self.neutral,
             split_seed=self.split_seed,
             notes={},
+            part_of=lambda solution: part_of(solution.problem),
         )
-        return replace(table, parts=tuple(part_of(solution.problem) for solution in table.solutions))
 
     def _written(self, part: str, share: float) -> list[Solution]:
         found = []
