@@ -127,7 +127,8 @@ class TestRecipes:
         assert len(found) == len(study.pairs) * len(study.methods) * len(study.seeds) - left_out
         for row in found:
             own = row.student_score.id != row.ceiling_score.id
-            assert len({target.id for target in targets(row)}) == 3 + own
+            pooled = {labels.id for labels in row.pooled}
+            assert len({target.id for target in targets(row)}) == 3 + own + len(pooled)
             assert own or row.method == "fit_truth"
         for model in {model for pair in study.pairs for model in pair}:
             assert resolve(model).digest
