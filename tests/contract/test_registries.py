@@ -16,7 +16,7 @@ from surpass.models.sources import resolve
 from surpass.recipes import RECIPES, find_recipe
 from surpass.stages import STAGES, Stage
 from surpass.study import Study, targets
-from surpass.tasks import TASKS, Task
+from surpass.tasks import TASKS, Task, find_task
 
 
 def below(kind: type[Stage]) -> set[type[Stage]]:
@@ -44,7 +44,7 @@ class TestStages:
 
 @cache
 def task_of(name: str) -> Task:
-    return TASKS[name]()
+    return TASKS[name]() if name in TASKS else find_task(name)
 
 
 @cache
