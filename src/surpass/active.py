@@ -36,17 +36,21 @@ def uniform(candidates: Iterable[Candidate], count: int) -> list[int]:
     return [candidate.row for candidate in sorted(candidates, key=lambda each: each.mark)[:count]]
 
 
-def convincing(candidates: Iterable[Candidate], count: int, *, wrong_share: float = WRONG_SHARE) -> list[int]:
+def convincing(
+    candidates: Iterable[Candidate], count: int, *, wrong_share: float = WRONG_SHARE, rounding: float = 0.5
+) -> list[int]:
     """The rows of the highest scored wrong answers, and of the highest scored of what remains.
 
     Args:
         candidates: Solutions of one problem.
         count: How many are chosen; fewer where there are not so many.
-        wrong_share: The share of wrong answers that is looked for first, rounded half up; where there are
-            fewer, what remains fills up.
+        wrong_share: The share of wrong answers that is looked for first; where there are fewer, what remains
+            fills up.
+        rounding: What is added before their number is rounded down: 0.5 gives the nearest number, and one
+            drawn evenly from 0 to 1 for each problem keeps the share over all problems.
     """
     ranked = sorted(candidates, key=lambda each: (-each.score, each.mark))
-    wrong = [each for each in ranked if not each.correct][: floor(wrong_share * count + 0.5)]
+    wrong = [each for each in ranked if not each.correct][: floor(wrong_share * count + rounding)]
     taken = {each.row for each in wrong}
     rest = [each for each in ranked if each.row not in taken][: count - len(wrong)]
     return [each.row for each in (*wrong, *rest)]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from surpass.calls import parse
-from surpass.experiment import found
+from surpass.finding import found
 from surpass.grouping import grouped
 from surpass.metrics import EffectiveData, Overfitting, effective_data, overfitting
 from surpass.models.sources import resolve

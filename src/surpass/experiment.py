@@ -13,9 +13,9 @@ from surpass.engine.graph import outstanding
 from surpass.engine.progress import Display, Silent
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError, StoreError
+from surpass.finding import found, known
 from surpass.models.sources import resolve
 from surpass.opening import open_store
-from surpass.records import KEPT, recorded
 from surpass.results import Results
 from surpass.rows import METRICS, LeftOut, Row
 from surpass.scoring import read_correct
@@ -134,7 +134,18 @@ def gather(study: Study, store: Store) -> Results:
         LeftOut(resolve(left.pair[0]).short_name, resolve(left.pair[1]).short_name, *left[1:])
         for left in study.left_out
     ]
-    return Results.build([_row(study, row, store) for row in rows], correct, left_out, notes(study, store))
+    built = Results.build([_row(study, row, store) for row in rows], correct, left_out, notes(study, store))
+    return _with_judged(built, study, store) if getattr(study.task, "reads_steps", False) else built
+
+
+def _with_judged(results: Results, study: Study, store: Store) -> Results:
+    """The same with what judges of steps are worth, where their labels are still in the store."""
+    from surpass.step_metrics import by_step
+
+    try:
+        return results.with_judged(by_step(study, store))
+    except StoreError:
+        return results.with_notes(["what judges of steps are worth is left out: their labels are gone"])
 
 
 def notes(study: Study, store: Store) -> list[str]:
@@ -161,28 +172,15 @@ def notes(study: Study, store: Store) -> list[str]:
             cut.setdefault(labels.teacher, f"{share} are longer than it reads, and were cut")
     if getattr(study.task, "reads_steps", False):
         lines.append(
-            "examples are steps, and intervals here take them as independent; those of `surpass analyse` are "
-            "over problems"
+            "examples are steps, and the intervals above take them as independent; those of judging steps "
+            "are over problems"
         )
+        if not study.best_of:
+            lines.append(
+                "best of n is left out: it takes several solutions of a problem with graded answers; where "
+                "there are, say best_of=N"
+            )
     return lines + [f"{model}: {what}" for model, what in cut.items()]
-
-
-def known(stage: Stage, store: Store) -> Artifact | None:
-    """The artifact of a stage, or what a record keeps of it: its manifest and small files."""
-    part = store.part(stage.kind, stage.id, KEPT, label=stage.label)
-    return part or recorded(store, stage.kind, stage.id)
-
-
-def found(stage: Stage, store: Store) -> Artifact:
-    """The artifact of a stage of a finished study, or what a record keeps of it.
-
-    Raises:
-        StoreError: It is not there.
-    """
-    artifact = store.find(stage.kind, stage.id, label=stage.label) or recorded(store, stage.kind, stage.id)
-    if artifact is None:
-        raise StoreError(f"{stage.kind} {stage.label} is not in {store.where}: run the study first")
-    return artifact
 
 
 def _row(study: Study, row: RowStages, store: Store) -> Row:

@@ -167,6 +167,7 @@ _STUDY: dict[str, Callable[[str, str], Any]] = {
     "test_mix": _text,
     "test_part": _text,
     "early_stopping": yes_or_no,
+    "best_of": whole,
     "learning_rates": _rates,
     "adapter": _text,
     "adapters": _adapters,

@@ -27,6 +27,7 @@ from surpass.rows import (
     GROUPED,
     METRICS,
     SCHEMA,
+    JudgeScores,
     Key,
     LeftOut,
     Row,
@@ -54,12 +55,14 @@ class Results:
         ranks: Sequence[Rank] = (),
         left_out: Sequence[LeftOut] = (),
         notes: Sequence[str] = (),
+        judged: Sequence[JudgeScores] = (),
     ) -> None:
         self.table = table
         self._summaries = tuple(summaries)
         self.ranks = tuple(ranks)
         self.left_out = tuple(left_out)
         self.notes = tuple(notes)
+        self.judged = tuple(judged)
 
     @classmethod
     def build(
@@ -91,7 +94,13 @@ class Results:
 
     def with_notes(self, notes: Sequence[str]) -> Results:
         """The same results with further notes."""
-        return Results(self.table, self._summaries, self.ranks, self.left_out, (*self.notes, *notes))
+        return Results(
+            self.table, self._summaries, self.ranks, self.left_out, (*self.notes, *notes), self.judged
+        )
+
+    def with_judged(self, judged: Sequence[JudgeScores]) -> Results:
+        """The same results with what judges of steps are worth."""
+        return Results(self.table, self._summaries, self.ranks, self.left_out, self.notes, judged)
 
     def summary(self) -> list[Summary]:
         """List the summaries, one per task, pair and method."""
@@ -167,13 +176,18 @@ class Results:
             ranks = [_rank_from_json(rank) for rank in document["methods"]]
             left_out = [LeftOut(**left) for left in document["left_out"]]
             notes = [str(note) for note in document.get("notes", [])]
-            return cls(_table_from_json(document["rows"]), summaries, ranks, left_out, notes)
+            judged = [
+                JudgeScores(**entry | {"estimate": PgrEstimate(**_null_to_nan(entry["estimate"]))})
+                for entry in document.get("judged", [])
+            ]
+            return cls(_table_from_json(document["rows"]), summaries, ranks, left_out, notes, judged)
         except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
             raise DataError(
                 f"{str(path)!r} is damaged ({type(error).__name__}: {error}); write the results again"
             ) from None
 
     def _document(self) -> dict[str, Any]:
+        judged = [one._asdict() | {"estimate": _nan_to_null(asdict(one.estimate))} for one in self.judged]
         return {
             "format": JSON_FORMAT,
             "version": JSON_VERSION,
@@ -197,7 +211,7 @@ class Results:
             ],
             "left_out": [left._asdict() for left in self.left_out],
             "notes": list(self.notes),
-        }
+        } | ({"judged": judged} if judged else {})
 
 
 def _summary(key: Key, rows: Sequence[Row], correct: Mapping[str, npt.NDArray[Any]]) -> Summary:

@@ -190,6 +190,7 @@ class RewardStudy:
                 labels=Label.of(selector, everything),
                 wrong_share=self.wrong_share,
                 seed=seed,
+                over_all=True,
             )
         return learned
 

@@ -131,6 +131,20 @@ class LeftOut(NamedTuple):
     reason: str
 
 
+class JudgeScores(NamedTuple):
+    """One metric of one method on one pair: means over seeds of supervisor, student and ceiling, and PGR.
+
+    `estimate` counts problems where it says examples.
+    """
+
+    weak_model: str
+    strong_model: str
+    method: str
+    oracle: bool
+    metric: str
+    estimate: PgrEstimate
+
+
 def key_of(row: Row) -> Key:
     """The summary that a row belongs to."""
     return Key(**{field.name: getattr(row, field.name) for field in fields(Key)})

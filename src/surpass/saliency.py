@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from surpass.calls import parse
 from surpass.errors import ConfigError
-from surpass.experiment import found
+from surpass.finding import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
 from surpass.scoring import read_correct

@@ -157,11 +157,13 @@ def run_chosen(stage: Chosen, context: Context) -> dict[str, Any]:
             candidate = Candidate(place, mark, row["correct"], scores.get(name, 0.0))
             by_problem[row["problem_id"]][name] = candidate
     chosen: list[int] = []
-    for candidates in by_problem.values():
+    for name, candidates in by_problem.items():
         if stage.rule == "uniform":
             chosen += uniform(candidates.values(), stage.per_problem)
-        else:
-            chosen += convincing(candidates.values(), stage.per_problem, wrong_share=stage.wrong_share)
+            continue
+        rounding = unit(name, seed=stage.seed, purpose="wrong share") if stage.over_all else 0.5
+        found = candidates.values()
+        chosen += convincing(found, stage.per_problem, wrong_share=stage.wrong_share, rounding=rounding)
     taken = [rows[place] for place in sorted(chosen)]
     pq.write_table(pa.Table.from_pylist(taken, SCHEMA), context.out / "solutions.parquet")
     right = sum(row["correct"] for row in taken)

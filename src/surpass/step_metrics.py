@@ -1,4 +1,4 @@
-"""Judges of steps in a finished study: steps judged rightly, first errors found, and PGR on each.
+"""Judges of steps in a finished study: steps judged rightly, first errors found, best of n, and PGR on each.
 
 Steps of a solution and solutions of a problem are judged rightly or wrongly together, so intervals are over
 problems and seeds. Read from a finished study and its store; nothing is computed that takes a model.
@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 from surpass import labels as lb
 from surpass.artifact import Artifact
 from surpass.errors import DataError
-from surpass.experiment import found
+from surpass.finding import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
 from surpass.reasoning.first_error import THRESHOLD, best_threshold, predicted_first_errors
 from surpass.reasoning.reductions import correctness
 from surpass.reasoning.solutions import NO_ERROR
+from surpass.rows import JudgeScores
 from surpass.stages import Label, Score
-from surpass.stats import PgrEstimate
 from surpass.stats.values import harmonic_values, share_values, value_pgr
+from surpass.step_pool import Pool, best_of
 from surpass.store import Store
 from surpass.study import RowStages, Study
 
@@ -49,20 +50,6 @@ class StepValues(NamedTuple):
     oracle: bool
     metric: str
     values: Mapping[str, Floats]
-
-
-class StepScores(NamedTuple):
-    """One metric of one method on one pair: means over seeds of supervisor, student and ceiling, and PGR.
-
-    `estimate` counts problems where it says examples.
-    """
-
-    weak_model: str
-    strong_model: str
-    method: str
-    oracle: bool
-    metric: str
-    estimate: PgrEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +187,7 @@ def step_values(study: Study, store: Store, *, tuned: bool = False) -> list[Step
     if not getattr(study.task, "reads_steps", False):
         return []
     steps = JudgedSteps.read(found(study.test_examples, store))
+    pool = None if tuned or study.pool is None else Pool.read(found(study.pool, store), study.best_of)
     on_validation = validation_labels(study) if tuned else {}
     known: dict[str, Mapping[str, Floats]] = {}
 
@@ -215,18 +203,28 @@ def step_values(study: Study, store: Store, *, tuned: bool = False) -> list[Step
         return known[score.id]
 
     entries = []
-    for (pair, method), rows in grouped(study.rows(), lambda row: (row.pair, row.method)).items():
+    for rows in grouped(study.rows(), lambda row: (row.pair, row.method)).values():
         for metric in values(rows[0].student_score):
             of_roles = {role: _of_role(rows, role, metric, values) for role in ROLES}
-            weak, strong = (resolve(model).short_name for model in pair)
-            entries.append(StepValues(weak, strong, method, rows[0].oracle, metric, of_roles))
+            entries.append(_entry(rows, metric, of_roles))
+        if pool is not None:
+            of_judge = [[pool.values(found(labels, store)) for labels in row.pooled] for row in rows]
+            chosen = {
+                role: np.stack(each) for role, each in zip(ROLES, zip(*of_judge, strict=True), strict=True)
+            }
+            entries.append(_entry(rows, best_of(pool.count), chosen))
     return entries
 
 
-def by_step(study: Study, store: Store, *, tuned: bool = False) -> list[StepScores]:
+def _entry(rows: Sequence[RowStages], metric: str, values: Mapping[str, Floats]) -> StepValues:
+    weak, strong = (resolve(model).short_name for model in rows[0].pair)
+    return StepValues(weak, strong, rows[0].method, rows[0].oracle, metric, values)
+
+
+def by_step(study: Study, store: Store, *, tuned: bool = False) -> list[JudgeScores]:
     """PGR and its interval of what `step_values` gives; arguments and errors as there."""
     return [
-        StepScores(*entry[:-1], estimate=value_pgr(*(entry.values[role] for role in ROLES)))
+        JudgeScores(*entry[:-1], estimate=value_pgr(*(entry.values[role] for role in ROLES)))
         for entry in step_values(study, store, tuned=tuned)
     ]
 

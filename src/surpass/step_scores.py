@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surpass.errors import ConfigError, DataError
-from surpass.experiment import found
+from surpass.finding import found
 from surpass.opening import open_store
 from surpass.reasoning.reductions import Neutral, correctness
 from surpass.reasoning.solutions import Solution

@@ -12,8 +12,9 @@ from surpass.lineage import ancestry, learns_truth
 from surpass.methods import Arms, WeakToStrong, find_method, stopped
 from surpass.models.adapters import find_adapter
 from surpass.models.sources import ModelSource, ladder_names, resolve
-from surpass.stages import Compare, Examples, Fit, Label, ModelStage, Score, Stage, Stop
+from surpass.stages import Compare, Examples, Fit, Label, LabelStage, ModelStage, Score, Stage, Stop
 from surpass.tasks import Task
+from surpass.tasks.solution_pool import mix_of
 from surpass.train.recipe import Recipe
 
 LABEL_KINDS = ("soft", "hard")
@@ -33,6 +34,8 @@ class RowStages(NamedTuple):
     ceiling_score: Score
     comparison: Compare
     oracle: bool
+    pooled: tuple[LabelStage, ...] = ()
+    """What supervisor, student and ceiling say of `Study.pool`, in that order; () without one."""
 
 
 class LeftOut(NamedTuple):
@@ -69,6 +72,7 @@ class Study:
         adapters: Models that have another adapter, whatever their part: (model, adapter).
         supervisor: "fitted" on the truth of its half, or "pretrained": it labels as it is, as in the paper's
             study of images.
+        best_of: In tasks of steps judges also choose the best of so many solutions of a problem; 0: not.
         early_stopping: Whether students stop where they agree best with weak labels of validation
             examples; None for what the paper does with such a task (yes for language, no for chess).
 
@@ -95,6 +99,7 @@ class Study:
     adapters: tuple[tuple[str, str], ...] = ()
     supervisor: str = "fitted"
     early_stopping: bool | None = None
+    best_of: int = 0
 
     def __post_init__(self) -> None:
         if self.labels not in LABEL_KINDS:
@@ -114,6 +119,8 @@ class Study:
                 )
         if self.test_part not in self.task.parts:
             raise ConfigError(f"no part {self.test_part!r}; choose from {', '.join(self.task.parts)}")
+        if self.best_of and (self.best_of < 2 or not getattr(self.task, "reads_steps", False)):
+            raise ConfigError(f"best_of={self.best_of} must be 0, or at least 2 in a task of steps")
         for name in ("num_train", "num_test", "num_validation"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1")
@@ -152,6 +159,11 @@ class Study:
     def test_examples(self) -> Examples:
         """What every model of the study is scored on."""
         return Examples(task=self.task, part=self.test_part, size=self.num_test, seed=0, mix=self.test_mix)
+
+    @property
+    def pool(self) -> Examples | None:
+        """The solutions among which judges choose."""
+        return replace(self.test_examples, mix=mix_of(self.best_of)) if self.best_of else None
 
     @property
     def stops_early(self) -> bool:
@@ -232,7 +244,8 @@ class Study:
                 f"method {method} gives {type(student).__name__}; it must give a stage that makes a model, "
                 "such as w2s.student(labels), a model's name, or surpass.methods.Arms"
             )
-        student_score = self.score(student)
+        student_score, pool = self.score(student), self.pool
+        ceiling = ceiling if own_ceiling is None else self.score(own_ceiling)
         comparison = Compare(student=student_score.labels, weak=weak.labels, examples=self.test_examples)
         return RowStages(
             pair=(w2s.weak_model, w2s.strong_model),
@@ -242,8 +255,9 @@ class Study:
             weak_score=weak,
             student_score=student_score,
             comparison=comparison,
-            ceiling_score=ceiling if own_ceiling is None else self.score(own_ceiling),
+            ceiling_score=ceiling,
             oracle=isinstance(student, Stage) and learns_truth(student, w2s.weak_examples),
+            pooled=() if pool is None else tuple(s.labels.on(pool) for s in (weak, student_score, ceiling)),
         )
 
     @property
@@ -258,7 +272,7 @@ class Study:
 
 def targets(row: RowStages) -> tuple[Stage, ...]:
     """What has to be computed for a row."""
-    return row.weak_score, row.student_score, row.ceiling_score, row.comparison
+    return row.weak_score, row.student_score, row.ceiling_score, row.comparison, *row.pooled
 
 
 def rungs_between(weak: str, strong: str) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ _TASKS = tuple(
     f"tasks.{name}"
     for name in ("chess", "planted", "features", "text", "preference", "generation", "chess_text", "process")
 )
-_TASKS += ("world.task",)
+_TASKS += ("world.task", "world.steps_task")
 ENTRIES: dict[str, tuple[str, ...]] = {
     "examples": _TASKS,
     "hint": ("labels",),

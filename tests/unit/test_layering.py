@@ -60,7 +60,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "reasoning": ("reasoning", "reasoning.*"),
     "world": ("world", "world.*"),
     "data": ("data", "data.*"),
-    "tasks": ("tasks", "tasks.*", "world.task"),
+    "tasks": ("tasks", "tasks.*", "world.task", "world.steps_task"),
     "models": ("models", "models.*"),
     "train": ("train", "train.*"),
     "reasoners": (
@@ -81,10 +81,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "engine": ("engine", "engine.*"),
     "trackers": ("trackers", "trackers.*"),
     "experiment": (
+        "finding",
         "experiment",
         "reward_results",
         "analysis",
         "saliency",
+        "step_pool",
         "step_metrics",
         "step_scores",
         "worst_groups",

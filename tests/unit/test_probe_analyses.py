@@ -15,7 +15,7 @@ from rich.console import Console
 from reference.language import WORDS, save_tiny, some_texts
 from surpass import run
 from surpass.errors import ConfigError, StoreError
-from surpass.experiment import found
+from surpass.finding import found
 from surpass.layers import Layer, at_layer, by_layer, layer_study
 from surpass.report.probes import groups_table, layers_table, saliency_table
 from surpass.results import Results

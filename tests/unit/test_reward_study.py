@@ -29,6 +29,7 @@ from surpass.world.sampling import Sampled
 SMALL = (
     "num_train=13",
     "train_samples=6",
+    "test_mixes=all,long",
     "num_test=13",
     "test_samples=5",
     "per_problem=2",

@@ -182,6 +182,17 @@ class TestActive:
         assert found[:8] == [39, 37, 35, 33, 31, 29, 27, 25]
         assert found[8:] == [38, 36]
 
+    @pytest.mark.parametrize("count", [1, 2, 3, 7])
+    def test_rounding_by_draws_keeps_the_share_over_problems(self, count):
+        """The nearest number would leave no right answer among 1 or 2."""
+        candidates = [Candidate(row, row / 100, row < 20, 1 - row / 100) for row in range(40)]
+        wrong = [
+            sum(row >= 20 for row in convincing(candidates, count, rounding=(draw + 0.5) / 1000))
+            for draw in range(1000)
+        ]
+        assert np.mean(wrong) == pytest.approx(0.8 * count, abs=2e-3)
+        assert max(wrong) - min(wrong) <= 1
+
 
 class TestChosen:
     def test_uniformly(self, graded, store):
@@ -221,6 +232,13 @@ class TestChosen:
             wrong = sorted(scores[id]["product"] for id, row in pool.items() if not row["correct"])[-3:]
             taken = [scores[row["id"]]["product"] for row in mine if not row["correct"]]
             assert sorted(taken)[-len(wrong) :] == pytest.approx(wrong)
+        one = replace(chosen, per_problem=1)
+        mixed = replace(one, over_all=True)
+        right = [
+            np.mean(table(each, store, "solutions.parquet")["correct"].to_pylist()) for each in (one, mixed)
+        ]
+        assert replace(mixed, over_all=False).id == one.id != mixed.id
+        assert right[1] >= right[0]
 
     def test_what_makes_no_sense(self, graded):
         for changes, complaint in (

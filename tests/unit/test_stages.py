@@ -247,6 +247,7 @@ def changes(tmp_path: Path, stages: Chain, encoder: str) -> dict[type[Stage], di
             "labels": replace(judged, source=two),
             "reduction": "minimum",
             "wrong_share": 0.5,
+            "over_all": True,
             "seed": 1,
         },
         Steps: {"solutions": other, "whole": True, "classes": 3, "neutral": "wrong"},
@@ -385,10 +386,11 @@ class TestFieldsAddedLater:
             "examples": {"skip": 0},
             "fit": {"start": None, "adapter": "full", "ema": 0.0},
             "features": {"also": (), "read_outs": (), "precision": "float32"},
+            "chosen": {"over_all": False},
         }
         assert late(Recipe) == {"optimizer": "adamw"}
 
-    @pytest.mark.parametrize("kind", [Examples, Fit, Features])
+    @pytest.mark.parametrize("kind", [Examples, Fit, Features, Chosen])
     def test_naming_the_default_changes_no_id(self, stages, kind):
         plain = of_kind(stages, kind)
         for name, default in late(kind).items():

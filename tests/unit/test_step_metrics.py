@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reference.language import save_tiny
-from surpass.experiment import found, gather, run, run_stage
+from surpass.experiment import gather, run, run_stage
+from surpass.finding import found
 from surpass.reasoning.first_error import first_error_scores
 from surpass.report.analysis import analysis, print_analysis
 from surpass.step_metrics import (

@@ -13,7 +13,7 @@ from surpass.errors import ConfigError
 from surpass.models.generation import Generator
 from surpass.models.prompts import rectangle
 from surpass.world import sampling
-from surpass.world.corpus import encode, tokens
+from surpass.world.corpus import encode, rows, texts
 from surpass.world.reasoners import Reasoner, build
 from surpass.world.sampling import Draw, pick, sample, uniforms
 from surpass.world.tokenizer import CHARACTERS, VOCABULARY, build_tokenizer
@@ -136,8 +136,8 @@ class TestCompany:
         whole = drawn(model, draws, max_new=25)
         assert len({one.text for one in whole}) > 12
         assert [drawn(model, [draw], max_new=25)[0] for draw in draws] == whole
-        for rows in (1, 5, 24):
-            monkeypatch.setattr(sampling, "ROWS", rows)
+        for number in (1, 5, 24):
+            monkeypatch.setattr(sampling, "ROWS", number)
             assert drawn(model, draws[::-1], max_new=25) == whole[::-1]
 
     def test_other_seeds_and_names_are_other_samples(self, model):
@@ -187,10 +187,38 @@ class TestTokenizer:
             assert tokenizer.eos_token_id == VOCABULARY["<end>"]
 
     def test_corpus(self):
-        few, more = tokens(3000, seed=0), tokens(4000, seed=0)
-        assert (more[:3000] == few).all()
-        assert (tokens(3000, seed=1) != few).any()
-        assert few.min() >= 3
-        text = build_tokenizer().decode(few.tolist())
-        assert text.count("\n\n") > 20
-        assert "\n# " in text
+        few, more = rows(40, 128, seed=0), rows(60, 128, seed=0)
+        for name in ("tokens_NT", "learned_NT"):
+            assert (getattr(more, name)[:40] == getattr(few, name)).all()
+        assert (rows(40, 128, seed=1).tokens_NT != few.tokens_NT).any()
+        assert few.tokens_NT.min() >= 3
+
+    def test_rows_begin_at_a_problem_and_texts_that_were_cut_come_again(self):
+        decode, source = build_tokenizer().decode, texts(0)
+        waiting, longest = None, 0
+        for row in rows(200, 64, seed=0).tokens_NT:
+            left = decode(row.tolist())
+            begins = True
+            while left:
+                text = waiting or next(source)
+                whole = text + "\n\n"
+                assert left.startswith(whole) or whole.startswith(left)
+                cut = len(left) < len(whole)
+                longest = max(longest, len(whole) if begins else 0)
+                waiting = text if cut and not begins else None
+                left, begins = left[len(whole) :], False
+        assert longest > 64
+
+    def test_problems_are_read_and_not_learned(self):
+        read = rows(50, 256, seed=3)
+        marks = dict(zip(VOCABULARY.values(), VOCABULARY, strict=True))
+        for tokens, learned in zip(read.tokens_NT.tolist(), read.learned_NT.tolist(), strict=True):
+            text = "".join(marks[token] for token in tokens)
+            expected = []
+            for part in text.split("\n\n"):
+                end = "\n" if "\n" in part else "="
+                problem = len(part) if end not in part else part.index(end) + 1
+                expected += [False] * problem + [True] * (len(part) - problem + 2)
+            # A text that the row cuts may end within its problem.
+            sure = len(text) - len(text.split("\n\n")[-1])
+            assert expected[:sure] == learned[:sure]

@@ -9,7 +9,7 @@ from typing import Any
 from surpass.errors import ConfigError
 from surpass.recipes.chess import chess, chess_bootstrap, chess_methods, chess_triangle
 from surpass.recipes.planted import planted, planted_many
-from surpass.recipes.process import processbench_small
+from surpass.recipes.process import process_world, processbench_small
 from surpass.recipes.text import (
     reward_paper,
     reward_small,
@@ -41,6 +41,7 @@ RECIPES: dict[str, Callable[..., Study]] = {
     "text-qwen": text_qwen,
     "reward-paper": reward_paper,
     "processbench-small": processbench_small,
+    "process-world": process_world,
     "vision-small": vision_small,
     "vision-paper": vision_paper,
     "vision-paper-vit": vision_paper_vit,

@@ -1,6 +1,6 @@
-"""Process reward models: heads on packaged encoders that judge steps of solutions.
+"""Process reward models: models that judge steps of solutions.
 
-The set of solutions is named when the study is: `surpass run processbench-small
+For `processbench-small` the set of solutions is named when the study is: `surpass run processbench-small
 "task=processbench(source=FOLDER)"`. `docs/process.md` says what it costs and what came out.
 """
 
@@ -9,8 +9,11 @@ from __future__ import annotations
 from surpass.study import Pair, Study
 from surpass.tasks import Task
 from surpass.train.recipe import Recipe
+from surpass.world.steps_task import WorldStepsTask
 
 SMALL = ("package:minilm-l3(tokens=128)", "package:minilm-l6(tokens=128)")
+
+WORLD = ("reasoner:tiny", "reasoner:small")
 
 
 def processbench_small(*, task: Task, pairs: tuple[Pair, ...] = (SMALL,)) -> Study:
@@ -34,4 +37,26 @@ def processbench_small(*, task: Task, pairs: tuple[Pair, ...] = (SMALL,)) -> Stu
         recipe=Recipe(epochs=20, batch_size=32, learning_rate=2e-3, schedule="linear", warmup_frac=0.1),
         adapter="frozen",
         early_stopping=False,
+    )
+
+
+def process_world(*, task: Task | None = None, pairs: tuple[Pair, ...] = (WORLD,)) -> Study:
+    """Reasoners of the offline world that judge steps of its authors; everything is trained.
+
+    Judges also choose the best of 8 solutions of each test problem.
+
+    Args:
+        task: Other steps, such as world-steps(levels=long).
+        pairs: Other models.
+    """
+    return Study(
+        name="process-world",
+        task=WorldStepsTask() if task is None else task,
+        pairs=pairs,
+        methods=("naive",),
+        num_train=2000,
+        num_validation=100,
+        recipe=Recipe(epochs=3, batch_size=32, learning_rate=2e-3, warmup_frac=0.1),
+        early_stopping=False,
+        best_of=8,
     )

@@ -15,7 +15,7 @@ from surpass.layers import by_layer
 from surpass.report.listing import print_plain
 from surpass.report.methods import ORACLE_MARK, Shortened, percent, table_of
 from surpass.report.probes import groups_table, layers_table, saliency_table
-from surpass.report.steps import plain_steps, steps_table
+from surpass.report.steps import JUDGED, plain_steps, steps_table
 from surpass.results import Results
 from surpass.saliency import saliency
 from surpass.step_metrics import by_step
@@ -90,7 +90,7 @@ def print_analysis(results: Results, study: Study, store: Store) -> None:
     print_plain(errors_table(results))
     blocks = (
         ("Accuracy by group (%; docs/probes.md)", groups_table(by_group(study, store))),
-        ("Judging steps (%, over problems; docs/process.md)", steps_table(by_step(study, store))),
+        (JUDGED, steps_table(by_step(study, store))),
         ("Concept saliency (docs/probes.md)", saliency_table(saliency(study, store))),
         ("Layers (docs/probes.md)", layers_table(by_layer(study, results))),
         ("What the labels are worth, in truth labels", worth_table(worths(study, store))),

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from surpass.grouping import grouped
 from surpass.report.methods import ORACLE_MARK, Shortened, percent, table_of
-from surpass.step_metrics import StepScores
+from surpass.rows import JudgeScores
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+JUDGED = "Judging steps (%, over problems; docs/process.md)"
 
-def steps_table(found: Sequence[StepScores]) -> Table | None:
+
+def steps_table(found: Sequence[JudgeScores]) -> Table | None:
     """Each metric of each method: supervisor, student, ceiling, and PGR with its interval over problems."""
     if not found:
         return None
@@ -36,7 +38,7 @@ def steps_table(found: Sequence[StepScores]) -> Table | None:
     return table
 
 
-def plain_steps(found: Sequence[StepScores]) -> list[dict[str, Any]]:
+def plain_steps(found: Sequence[JudgeScores]) -> list[dict[str, Any]]:
     """The same as plain data; null where a number is undefined."""
     from dataclasses import asdict
 

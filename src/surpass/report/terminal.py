@@ -20,6 +20,7 @@ from surpass.report.methods import (
     percent,
     table_of,
 )
+from surpass.report.steps import JUDGED, steps_table
 from surpass.results import Results
 from surpass.rows import Key, Summary
 from surpass.stats import PgrEstimate
@@ -153,6 +154,10 @@ def plain_text(results: Results, *, noun: str = "test examples", ascii_only: boo
     with console.capture() as capture:
         console.print(summary_table(results, arrow="->" if ascii_only else "→"))
     blocks = [capture.get(), _wrapped(footnotes(results))]
+    if (judged := steps_table(results.judged)) is not None:
+        with console.capture() as capture:
+            console.print(judged)
+        blocks += [JUDGED, capture.get()]
     if has_ranking(results):
         with console.capture() as capture:
             console.print(methods_table(results.ranks))
@@ -185,6 +190,10 @@ def print_results(results: Results, console: Console | None = None, *, noun: str
     notes = footnotes(results)
     if notes:
         console.print(Text(_wrapped(notes), style="dim"), end="\n\n")
+    if (judged := steps_table(results.judged)) is not None:
+        console.print(Text(JUDGED, style="bold"))
+        console.print(judged)
+        console.print()
     if has_ranking(results):
         console.print(methods_table(results.ranks))
         console.print()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from surpass.active import RULES
 from surpass.calls import code_digest
 from surpass.errors import ConfigError
+from surpass.identity import identity_field
 from surpass.reasoning.reductions import REDUCTIONS
 from surpass.stages.base import Context, ExampleStage, LabelStage, Stage
 from surpass.stages.sampled import Sample
@@ -150,6 +151,9 @@ class Chosen(SolutionStage):
         reduction: How these become the score of a solution: a name in `reductions.REDUCTIONS`.
         wrong_share: Of `per_problem`, the share that is kept for wrong answers.
         seed: Of the order.
+        over_all: Whether the share of wrong answers holds over all problems, each of which rounds up or down
+            by a draw of its own; else each takes the nearest number, which of 1 or 2 solutions leaves no
+            right one.
 
     Raises:
         ConfigError: A setting is out of its range, or labels are missing.
@@ -168,6 +172,7 @@ class Chosen(SolutionStage):
     reduction: str = "product"
     wrong_share: float = 0.8
     seed: int = 0
+    over_all: bool = identity_field(False, since_default=True)
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -48,6 +48,7 @@ _BUILT_IN = {
     "chess": _Place("surpass.tasks.chess", "ChessTask"),
     "chess-fen": _Place("surpass.tasks.chess_text", "ChessTextTask", {"form": "fen"}),
     "planted": _Place("surpass.tasks.planted", "PlantedTask"),
+    "world-steps": _Place("surpass.world.steps_task", "WorldStepsTask"),
 } | {
     name: _Place("surpass.tasks.process", "PublishedProcessTask", {"name": name})
     for name in ("processbench", "prm800k", "prm800k-candidates", "math-shepherd")

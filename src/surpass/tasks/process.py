@@ -18,6 +18,7 @@ from surpass.errors import ConfigError
 from surpass.identity import execution_field
 from surpass.tasks.base import ExampleTables
 from surpass.tasks.process_table import CLASSES, MIXES, NEUTRAL, StepTable, problem_key, step_table
+from surpass.tasks.solution_pool import count_of, pool
 from surpass.tasks.tables import PROPORTIONS, Classes, TableTask
 
 PUBLISHED = ("processbench", "prm800k", "prm800k-candidates", "math-shepherd")
@@ -99,7 +100,8 @@ class StepsTask(TableTask):
     def examples(self, *, part: str, size: int | None, seed: int, mix: str = "all") -> ExampleTables:
         """Steps of the solutions of one part, those of a solution side by side and in order.
 
-        Only steps with a rating are examples: none behind the first wrong one is, in any part.
+        Only steps with a rating are examples: none behind the first wrong one is, in any part. With the mix
+        "best-of-N" all steps of solutions are, to be judged: see `tasks.solution_pool`.
 
         Args:
             part: One of `parts`.
@@ -119,9 +121,12 @@ class StepsTask(TableTask):
             ConfigError: Part or mix is unknown, or there are fewer than `size` solutions.
             DataError: The data are missing or damaged, or a part lacks steps of a class.
         """
+        count = count_of(mix)
         for what, value, known in (("part", part, tuple(PROPORTIONS)), ("mix", mix, MIXES)):
-            if value not in known:
+            if value not in known and not (what == "mix" and count):
                 raise ConfigError(f"no {what} {value!r} in task {self.name}; choose from {', '.join(known)}")
+        if count:
+            return pool(self.table, self.name, part=part, count=count, size=size, seed=seed)
         return self.table.drawn(part=part, size=size, seed=seed, mix=mix)
 
 

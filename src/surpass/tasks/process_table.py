@@ -6,7 +6,7 @@ Shape suffixes: N solutions.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,6 +64,7 @@ class StepTable:
         parts: The part of each.
         num_classes: 2 or 3.
         notes: What was left out, in words, with how many.
+        counts: How often each solution was there before equal ones became one.
     """
 
     solutions: tuple[Solution, ...]
@@ -71,6 +72,7 @@ class StepTable:
     parts: tuple[str, ...]
     num_classes: int
     notes: Mapping[str, int]
+    counts: tuple[int, ...]
 
     @cached_property
     def ids(self) -> list[str]:
@@ -171,6 +173,7 @@ def step_table(
     split_seed: int,
     notes: Mapping[str, int],
     test: frozenset[str] = frozenset(),
+    part_of: Callable[[Solution], str] | None = None,
 ) -> StepTable:
     """Solutions once each, cut into parts so that all of a problem are in one.
 
@@ -182,14 +185,16 @@ def step_table(
         split_seed: Another seed is another cut.
         notes: What was left out before.
         test: Problems that are the test, by `problem_key`; with none, a share of all is.
+        part_of: Says of which part a solution is, in place of all that.
 
     Raises:
         DataError: A part lacks examples of a class.
     """
     left_out: Counter[str] = Counter()
     kept: list[Solution] = []
+    counts: list[int] = []
     classes: list[tuple[int | None, ...]] = []
-    for solution in _distinct(solutions, left_out):
+    for solution, count in _distinct(solutions, left_out):
         ratings = solution.ratings or (None,) * len(solution.steps)
         own = tuple(class_of(rating, num_classes, neutral) for rating in ratings)
         left_out[NEUTRAL_DROPPED] += sum(
@@ -200,9 +205,12 @@ def step_table(
             continue
         left_out[BEHIND] += ratings.count(None)
         kept.append(solution)
+        counts.append(count)
         classes.append(own)
     keys = [problem_key(solution) for solution in kept]
-    if test:
+    if part_of is not None:
+        parts = [part_of(solution) for solution in kept]
+    elif test:
         learned = splits.assign(keys, protocol.LEARNED, split_seed)
         parts = [protocol.TEST if key in test else part for key, part in zip(keys, learned, strict=True)]
     else:
@@ -214,7 +222,7 @@ def step_table(
     protocol.require_examples(
         name, [one for one, _ in flat], [part for _, part in flat], classes=CLASSES[num_classes], notes=told
     )
-    return StepTable(tuple(kept), tuple(classes), tuple(parts), num_classes, told)
+    return StepTable(tuple(kept), tuple(classes), tuple(parts), num_classes, told, tuple(counts))
 
 
 def problem_key(solution: Solution) -> str:
@@ -222,8 +230,8 @@ def problem_key(solution: Solution) -> str:
     return " ".join(solution.problem.split())
 
 
-def _distinct(solutions: Sequence[Solution], left_out: Counter[str]) -> list[Solution]:
-    """Of equal solutions the first; none if they are rated differently."""
+def _distinct(solutions: Sequence[Solution], left_out: Counter[str]) -> list[tuple[Solution, int]]:
+    """Of equal solutions the first, and how many there are; none if they are rated differently."""
     same: defaultdict[str, list[Solution]] = defaultdict(list)
     for solution in solutions:
         same[solution.id].append(solution)
@@ -233,5 +241,5 @@ def _distinct(solutions: Sequence[Solution], left_out: Counter[str]) -> list[Sol
             left_out[CONTRADICTED] += len(group)
             continue
         left_out[REPEATED] += len(group) - 1
-        kept.append(group[0])
+        kept.append((group[0], len(group)))
     return kept

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,16 +60,38 @@ def texts(seed: int) -> Iterator[str]:
             yield "\n".join([problem.text, *steps])
 
 
-def tokens(num_tokens: int, seed: int) -> npt.NDArray[np.uint8]:
-    """The first tokens of the corpus, uint8 (num_tokens,); fewer are a prefix of more."""
-    found, count = [], 0
-    for text in texts(seed):
-        row = encode(text + BETWEEN_SHOTS)
-        found.append(row)
-        count += len(row)
-        if count >= num_tokens:
-            break
-    return np.concatenate(found)[:num_tokens]
+class Rows(NamedTuple):
+    """What is read: tokens uint8 (num_rows, width), and which of them are learned, bool of the same shape."""
+
+    tokens_NT: npt.NDArray[np.uint8]
+    learned_NT: npt.NDArray[np.bool_]
+
+
+def rows(num_rows: int, width: int, seed: int) -> Rows:
+    """The first rows of the corpus, each from the beginning of a problem; fewer are a prefix of more.
+
+    A text that the end of a row cuts begins the next one too, unless it had the whole row. What follows from
+    a problem is learned; problems are drawn, so nothing is to be learned of them.
+    """
+    tokens_NT = np.zeros((num_rows, width), np.uint8)
+    learned_NT = np.zeros((num_rows, width), np.bool_)
+    source, again = texts(seed), None
+    for row in range(num_rows):
+        place = 0
+        while place < width:
+            text = again or next(source)
+            tokens = encode(text + BETWEEN_SHOTS)
+            end = min(place + len(tokens), width)
+            tokens_NT[row, place:end] = tokens[: end - place]
+            learned_NT[row, place + _length_of_problem(text) : end] = True
+            again = text if place and place + len(tokens) > width else None
+            place = end
+    return Rows(tokens_NT, learned_NT)
+
+
+def _length_of_problem(text: str) -> int:
+    """Of a text of any form: of its first line, or of what stands before the first sign of equality."""
+    return text.index("\n" if "\n" in text else "=") + 1
 
 
 def encode(text: str) -> npt.NDArray[np.uint8]:

@@ -135,13 +135,15 @@ def make_reasoner(
 
 
 def pretrain(causal: Any, reasoner: Reasoner, seed: int, running: Running) -> float:
-    """Read the corpus once, in place; returns the loss of the last steps in nats per token."""
-    rows_NT = corpus.tokens(reasoner.num_steps * BATCH * WINDOW, seed).reshape(-1, WINDOW)
-    order_N = np.random.default_rng(seed).permutation(len(rows_NT))
+    """Read the corpus once, in place; returns the loss of the last steps in nats per learned token."""
+    read = corpus.rows(reasoner.num_steps * BATCH, WINDOW, seed)
+    order_N = np.random.default_rng(seed).permutation(len(read.tokens_NT))
 
     def batch(step: int) -> Batch:
-        rows = torch.from_numpy(rows_NT[order_N[step * BATCH : (step + 1) * BATCH]].astype(np.int64))
-        return Batch(rows, rows)
+        chosen = order_N[step * BATCH : (step + 1) * BATCH]
+        tokens_NT = read.tokens_NT[chosen].astype(np.int64)
+        wanted_NT = np.where(read.learned_NT[chosen], tokens_NT, NOT_LEARNED)
+        return Batch(torch.from_numpy(tokens_NT), torch.from_numpy(wanted_NT))
 
     def rate(step: int) -> float:
         left = (reasoner.num_steps - step) / reasoner.num_steps

@@ -36,7 +36,7 @@ class Reasoner:
         layers: How many blocks.
         heads: Of attention, in each.
         hidden: Width inside the other half of a block.
-        tokens: Of the corpus, each read once.
+        tokens: Of the corpus; texts that the end of a row cuts are read again.
         learning_rate: Its peak in pretraining, behind the warm-up; then down to zero in a line.
         tuning_problems: How many problems it writes a solution for, to learn those with the right answer.
         tuning_rate: Learning rate at the beginning of that; down to zero in a line.
@@ -69,12 +69,22 @@ class Reasoner:
 
     def digest(self, seed: int) -> str:
         """Of all that decides what pretraining and tuning give."""
-        return digest_of({"recipe": asdict(self), "seed": seed, "window": WINDOW, "batch": BATCH})
+        return digest_of(
+            {"recipe": asdict(self), "seed": seed, "window": WINDOW, "batch": BATCH, "learned": "solutions"}
+        )
 
 
 REASONERS = {
     "tiny": Reasoner(width=48, layers=3, heads=4, hidden=128, tokens=2_000_000, learning_rate=4e-3),
-    "small": Reasoner(width=80, layers=3, heads=4, hidden=216, tokens=3_500_000, learning_rate=3e-3),
+    "small": Reasoner(
+        width=96,
+        layers=4,
+        heads=4,
+        hidden=256,
+        tokens=10_000_000,
+        learning_rate=3e-3,
+        tuning_problems=6000,
+    ),
     "large": Reasoner(width=128, layers=5, heads=4, hidden=352, tokens=6_000_000, learning_rate=2e-3),
 }
 
