@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from surpass.experiment import found
+from surpass.finding import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
 from surpass.scoring import read_correct

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from surpass.boards import board_of, index_move
 from surpass.errors import StoreError, SurpassError
-from surpass.experiment import found
+from surpass.finding import found
 from surpass.report.board_svg import board_svg
 from surpass.stages import Score
 from surpass.store import Store
