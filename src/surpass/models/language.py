@@ -22,6 +22,8 @@ from surpass.models.device import place
 from surpass.models.heads import Scored, logits_of
 from surpass.models.layers import blocks_of, require_layer, states_of_layers
 from surpass.models.names import ReadOut
+from surpass.models.packing import PACKED_AT_ONCE, by_tokens, packed, reader_of
+from surpass.models.packing import pooled as pooled_packed
 from surpass.models.pooling import pooled
 from surpass.models.recompute import SavesMemory
 from surpass.models.texts import ASK, HINT, Frame, cut, texts_of, tokenised, transformers, unreadable
@@ -79,6 +81,7 @@ class LanguageModel(SavesMemory):
         self.reading = reading
         self.place = place()
         self.prefix = ""
+        self._reads_packed = reader_of(body)
 
     def encode(self, inputs: pa.Table) -> TokenExamples:
         """Examples as tokens; columns as `texts_of` reads them.
@@ -139,18 +142,24 @@ class LanguageModel(SavesMemory):
     def states_at(self, examples: TokenExamples, rows: Rows, read_outs: Sequence[ReadOut]) -> list[Tensor]:
         """The same, read at several places in one pass.
 
-        Texts are read in passes of about equal length, with as little padding as pays.
+        Texts are read side by side or, where that does not pay, in passes of about equal length, with as
+        little padding as pays.
         """
         texts = (rows[:, None] * 2 + np.arange(2)).ravel() if self.scored.pairs else rows
         length_N = examples.lengths_N(texts)
-        pieces = [np.arange(len(texts))]
-        if not (torch.is_grad_enabled() or self.place.one_pass):
-            pieces = list(by_length(length_N, TOKENS_AT_ONCE))
-        passes = [
-            piece[places] for piece in pieces for places in alike(length_N[piece], self.place.pass_cost)
-        ]
+        packs = self.packs
+        if packs:
+            passes = by_tokens(length_N, 1 << 62 if torch.is_grad_enabled() else PACKED_AT_ONCE)
+        else:
+            pieces = [np.arange(len(texts))]
+            if not (torch.is_grad_enabled() or self.place.one_pass):
+                pieces = list(by_length(length_N, TOKENS_AT_ONCE))
+            passes = [
+                piece[places] for piece in pieces for places in alike(length_N[piece], self.place.pass_cost)
+            ]
+        read = self._pooled_packed if packs else self._pooled
         with self._weights_computed_once():
-            parts = [self._pooled(examples, texts[places], read_outs) for places in passes]
+            parts = [read(examples, texts[places], read_outs) for places in passes]
         order = torch.from_numpy(np.argsort(np.concatenate(passes), kind="stable")).to(self.place.device)
         states = [torch.cat(of_one)[order] for of_one in zip(*parts, strict=True)]
         return [each.view(len(rows), 2, -1) if self.scored.pairs else each for each in states]
@@ -179,21 +188,43 @@ class LanguageModel(SavesMemory):
             for layer, pooling in read_outs
         ]
 
+    @property
+    def packs(self) -> bool:
+        """Whether texts are read side by side, without padding."""
+        return self._reads_packed is not None and self.place.device.type == "cpu" and not self.place.one_pass
+
+    def _pooled_packed(
+        self, examples: TokenExamples, texts: Rows, read_outs: Sequence[ReadOut]
+    ) -> list[Tensor]:
+        batch, read = packed(examples, texts, self.place.device), self._reads_packed
+        assert read is not None
+        more = {"position_ids": batch.place_1M} | self._more(batch.place_1M)
+        seen = self._behind(read_outs, lambda: read(batch, **more))
+        return [
+            pooled_packed(seen[layer][0].float(), batch, pooling or self.reading.pooling)
+            for layer, pooling in read_outs
+        ]
+
     def _seen(self, batch: Padded, read_outs: Sequence[ReadOut]) -> dict[int | None, Tensor]:
         """The states of all tokens, (N, T, D), behind each layer that is read."""
-        more = self._more(batch.tokens_NT)
+        more = self._more(torch.arange(batch.tokens_NT.shape[1], device=self.place.device))
 
         def run() -> Tensor:
             given = self.body(input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, **more)
             states_NTD: Tensor = given.last_hidden_state
             return states_NTD
 
+        return self._behind(read_outs, run)
+
+    def _behind(
+        self, read_outs: Sequence[ReadOut], run: Callable[[], Tensor]
+    ) -> dict[int | None, Tensor]:
         layers = {read_out.layer for read_out in read_outs}
         with self.place.fast():
             return states_of_layers(self.blocks if layers != {None} else [], layers, run)
 
-    def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
-        """What else the body is given."""
+    def _more(self, place_NT: Tensor) -> dict[str, Any]:
+        """What else the body is given, of the places of tokens in their texts, which may be the same of all."""
         return {}
 
     def head_parameters(self) -> list[nn.Parameter]:
