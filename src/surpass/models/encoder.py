@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
-import torch
 from torch import Tensor, nn
 
 from surpass.errors import ConfigError

@@ -8,7 +8,7 @@ Shape suffixes: N examples or texts, C classes, T tokens (the longest row of a p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -216,15 +216,13 @@ class LanguageModel(SavesMemory):
 
         return self._behind(read_outs, run)
 
-    def _behind(
-        self, read_outs: Sequence[ReadOut], run: Callable[[], Tensor]
-    ) -> dict[int | None, Tensor]:
+    def _behind(self, read_outs: Sequence[ReadOut], run: Callable[[], Tensor]) -> dict[int | None, Tensor]:
         layers = {read_out.layer for read_out in read_outs}
         with self.place.fast():
             return states_of_layers(self.blocks if layers != {None} else [], layers, run)
 
     def _more(self, place_NT: Tensor) -> dict[str, Any]:
-        """What else the body is given, of the places of tokens in their texts, which may be the same of all."""
+        """What else the body is given; places of tokens in their texts may be the same for all (T,)."""
         return {}
 
     def head_parameters(self) -> list[nn.Parameter]:

@@ -49,9 +49,7 @@ class Packed(NamedTuple):
     def split(self, values_M: Tensor) -> list[Tensor]:
         """Something of each token by groups: (N, T, ...) of each."""
         parts = values_M.split([count * length for count, length in self.groups])
-        return [
-            part.unflatten(0, group) for part, group in zip(parts, self.groups, strict=True)
-        ]
+        return [part.unflatten(0, group) for part, group in zip(parts, self.groups, strict=True)]
 
 
 def packed(examples: TokenExamples, rows: Rows, device: torch.device | str = "cpu") -> Packed:
@@ -60,7 +58,8 @@ def packed(examples: TokenExamples, rows: Rows, device: torch.device | str = "cp
     tokens_M = np.concatenate([examples.tokens[row] for row in rows.tolist()])
     place_M = np.concatenate([np.arange(length) for length in lengths])
     groups = tuple((len(list(same)), length) for length, same in groupby(lengths))
-    return Packed(*(torch.from_numpy(each)[None].to(device) for each in (tokens_M, place_M)), groups)
+    tokens_1M, place_1M = (torch.from_numpy(each)[None].to(device) for each in (tokens_M, place_M))
+    return Packed(tokens_1M, place_1M, groups)
 
 
 def by_tokens(length_N: Rows, max_tokens: int) -> list[Rows]:
@@ -90,7 +89,7 @@ def reader_of(body: Any) -> Callable[..., Tensor] | None:
 
     None where its family is not known to be fit for it. The body is prepared for it, and otherwise unchanged.
     """
-    config = getattr(body, "config", None)
+    config: Any = getattr(body, "config", None)
     kind = getattr(config, "model_type", None)
     if kind == "mpnet":
         return _reads_mpnet(body)
@@ -119,8 +118,8 @@ def _register() -> bool:
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    def mask(*given: Any, attention_mask: Tensor | None = None, **named: Any) -> Any:
-        return None if attention_mask is None else sdpa_mask(*given, attention_mask=attention_mask, **named)
+    def mask(*, attention_mask: Tensor | None = None, **named: Any) -> Any:
+        return None if attention_mask is None else sdpa_mask(attention_mask=attention_mask, **named)
 
     ALL_ATTENTION_FUNCTIONS.register(_NAME, partial(_attention, ALL_ATTENTION_FUNCTIONS["sdpa"]))
     ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, mask)
