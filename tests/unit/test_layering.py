@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "environment",
         "hub",
         "active",
+        "clock",
     ),
     "calls": ("calls", "interrupt"),
     "losses": ("losses", "losses.*"),
@@ -88,13 +89,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "step_metrics",
         "step_scores",
         "worst_groups",
+        "profiling",
     ),
     "upkeep": ("upkeep", "sweeping", "explain", "importing", "imported"),
     "report": ("report", "report.*"),
     "exporting": ("exporting",),
     "ladder": ("ladder", "ladder.*", "world.commands"),
     "doctor": ("doctor",),
-    "cli": ("options", "watching", "store_commands", "rewards_command", "cli", "__main__"),
+    "cli": ("options", "watching", "store_commands", "rewards_command", "profile_command", "cli", "__main__"),
     "public": ("",),
 }
 """Bottom up. A module takes from its own layer and from those above it in this list, never below."""

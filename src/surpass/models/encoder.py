@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
+import torch
 from torch import Tensor, nn
 
 from surpass.errors import ConfigError
@@ -64,10 +65,12 @@ class EncoderChoice(LanguageModel):
         tokenizer = read_tokenizer(source.path)
         return cls(body, tokenizer, scored, pooling=pooling, max_tokens=source.max_tokens, layer=layer)
 
-    def _more(self, place_NT: Tensor) -> dict[str, Any]:
+    def _more(self, tokens_NT: Tensor, place_NT: Tensor | None = None) -> dict[str, Any]:
         if self._first_position is None:
             return {}
-        return {"position_ids": self._first_position + (place_NT if place_NT.dim() > 1 else place_NT[None])}
+        if place_NT is None:
+            place_NT = torch.arange(tokens_NT.shape[1], device=tokens_NT.device).expand_as(tokens_NT)
+        return {"position_ids": self._first_position + place_NT}
 
 
 def read_encoder(path: Path, *, pickled: bool = False) -> Any:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from surpass.clock import spent
 from surpass.errors import ConfigError, DataError, MissingExtraError
 from surpass.models.device import place
 from surpass.models.heads import Scored, logits_of
@@ -196,9 +197,10 @@ class LanguageModel(SavesMemory):
     def _pooled_packed(
         self, examples: TokenExamples, texts: Rows, read_outs: Sequence[ReadOut]
     ) -> list[Tensor]:
-        batch, read = packed(examples, texts, self.place.device), self._reads_packed
+        with spent("data"):
+            batch, read = packed(examples, texts, self.place.device), self._reads_packed
         assert read is not None
-        more = {"position_ids": batch.place_1M} | self._more(batch.place_1M)
+        more = {"position_ids": batch.place_1M} | self._more(batch.tokens_1M, batch.place_1M)
         seen = self._behind(read_outs, lambda: read(batch, **more))
         return [
             pooled_packed(seen[layer][0].float(), batch, pooling or self.reading.pooling)
@@ -207,7 +209,7 @@ class LanguageModel(SavesMemory):
 
     def _seen(self, batch: Padded, read_outs: Sequence[ReadOut]) -> dict[int | None, Tensor]:
         """The states of all tokens, (N, T, D), behind each layer that is read."""
-        more = self._more(torch.arange(batch.tokens_NT.shape[1], device=self.place.device))
+        more = self._more(batch.tokens_NT)
 
         def run() -> Tensor:
             given = self.body(input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, **more)
@@ -221,8 +223,8 @@ class LanguageModel(SavesMemory):
         with self.place.fast():
             return states_of_layers(self.blocks if layers != {None} else [], layers, run)
 
-    def _more(self, place_NT: Tensor) -> dict[str, Any]:
-        """What else the body is given; places of tokens in their texts may be the same for all (T,)."""
+    def _more(self, tokens_NT: Tensor, place_NT: Tensor | None = None) -> dict[str, Any]:
+        """What else the body is given of tokens; without their places in texts, rows are texts."""
         return {}
 
     def head_parameters(self) -> list[nn.Parameter]:

@@ -123,7 +123,7 @@ class CausalOutcome(CausalChoice):
         batch = padded(examples.texts, rows, self.place.device)
         with self.place.fast():
             states_NTD = self.body(
-                input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, use_cache=False
+                input_ids=batch.tokens_NT, attention_mask=batch.inside_NT, **self._more(batch.tokens_NT)
             ).last_hidden_state
         start_N = torch.from_numpy(examples.start_N[rows]).to(self.place.device)
         place_T = torch.arange(batch.tokens_NT.shape[1], device=self.place.device)

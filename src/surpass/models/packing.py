@@ -48,8 +48,8 @@ class Packed(NamedTuple):
 
     def split(self, values_M: Tensor) -> list[Tensor]:
         """Something of each token by groups: (N, T, ...) of each."""
-        parts = values_M.split([count * length for count, length in self.groups])
-        return [part.unflatten(0, group) for part, group in zip(parts, self.groups, strict=True)]
+        parts = torch.split(values_M, [count * length for count, length in self.groups])
+        return [part.view(*group, *part.shape[1:]) for part, group in zip(parts, self.groups, strict=True)]
 
 
 def packed(examples: TokenExamples, rows: Rows, device: torch.device | str = "cpu") -> Packed:
