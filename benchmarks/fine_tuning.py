@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
             small = sizes._replace(train=options.train // 2, epochs=1, seeds=options.seeds)
             add(many(options.sst2, small, folder, options.threads, options.clock))
         if "memory" in options.parts:
-            add(peaks(options.models[-1], options.threads))
+            add(peaks(options.models, options.threads))
     if options.json:
         options.json.write_text(json.dumps([each._asdict() for each in found], indent=1) + "\n")
     return found
