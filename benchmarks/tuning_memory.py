@@ -91,7 +91,7 @@ def peaks(models: Sequence[str], threads: int) -> list[Measured]:
         name = resolve(model).short_name
         for batch, each in said.items():
             parts = sum(each[part] for part in ("weights", "gradients", "optimizer", "activations"))
-            # What the process holds beside the model before it is trained, such as libraries, is not the fit's.
+            # What the process holds beside the model before training, such as libraries, is not the fit's.
             above = each["peak"] - (each["before"] - each["weights"])
             what = f"{name}, batch {batch} by {SMALL}: memory over what a fit needs"
             found.append(Measured(what, above / parts, BOUND, True, each))
