@@ -60,13 +60,18 @@ def tuned_study(folder: Path, sizes: Sizes, methods: Sequence[str] = ("naive",))
     )
 
 
-def data_of(study: Study, store: Store) -> list[Data]:
-    """The texts of each seed, with their truth, as the study has them."""
-    examples = {
+def examples_of(study: Study) -> dict[tuple[str, int], Examples]:
+    """The examples of a study, by part and seed."""
+    return {
         (stage.part, stage.seed): stage
         for stage in behind(all_targets(study)).values()
         if isinstance(stage, Examples)
     }
+
+
+def data_of(study: Study, store: Store) -> list[Data]:
+    """The texts of each seed, with their truth, as the study has them."""
+    examples = examples_of(study)
     run(list(examples.values()), store)
 
     def part(name: str, seed: int) -> Part:
@@ -81,17 +86,29 @@ def data_of(study: Study, store: Store) -> list[Data]:
 
 
 class Ours:
-    """The study itself, each time from an empty store to its results."""
+    """The study itself, each time from a store that holds its examples alone to its results.
+
+    Rivals are given their texts ready, too: reading a data set is no part of the comparison.
+    """
 
     def __init__(self, study: Study, folder: Path, threads: int) -> None:
         self.study, self._folder, self._settings = study, folder, Settings(threads=threads)
-        self.number, self.results = 0, None
+        self.number = 0
+        self.results: Results | None = None
+        self._store: Store | None = None
+
+    def prepare(self) -> None:
+        """Make the store of the next run."""
+        self.number += 1
+        self._store = Store(self._folder / f"{self.study.name}-{len(self.study.methods)}-{self.number}")
+        run(list(examples_of(self.study).values()), self._store)
 
     def __call__(self) -> None:
-        """Run it."""
-        self.number += 1
-        store = Store(self._folder / f"{self.study.name}-{len(self.study.methods)}-{self.number}")
-        self.results: Results | None = run_study(self.study, store, settings=self._settings)
+        """Run it, in the store that was prepared."""
+        if self._store is None:
+            self.prepare()
+        assert self._store is not None
+        self.results, self._store = run_study(self.study, self._store, settings=self._settings), None
 
     def accuracies(self) -> dict[str, list[float]]:
         """Of weak, student by naive, and ceiling, of each seed."""
@@ -139,6 +156,7 @@ def one_seed(folder: Path, sizes: Sizes, work: Path, rounds: int, threads: int, 
     _warm(folder, work, threads)
     times: dict[str, list[Seconds]] = {name: [] for name in ("ours", *theirs)}
     for _ in range(rounds):
+        ours.prepare()
         for name, go in (("ours", ours), *theirs.items()):
             times[name].append(seconds(go))
     found = []
@@ -159,6 +177,7 @@ def many(folder: Path, sizes: Sizes, work: Path, threads: int, clock: str) -> li
     learn = with_trainer(tuned=False)
     _warm(folder, work, threads)
     shared, apart = Theirs(learn, data, study), Theirs(learn, data, study, apart=True)
+    ours.prepare()
     times = [[seconds(go)] for go in (ours, shared, apart)]
     found = []
     for what, go, taken, bound in (
