@@ -40,8 +40,7 @@ def probe(name: str, batch: int, micro_batch: int, num_tokens: int) -> dict[str,
     random = np.random.default_rng(0)
     words = model.body.config.vocab_size
     examples = TokenExamples([random.integers(words // 2, words, num_tokens) for _ in range(batch)])
-    with torch.no_grad():  # whatever is made at the first pass
-        model(examples, np.arange(min(_WARM, batch)))
+    _load_libraries(model, examples)
     before = resident() or 0
     weights = sum(parameter.nbytes for parameter in model.parameters())
     kept = activations(model, examples, np.arange(micro_batch))
@@ -63,6 +62,16 @@ def probe(name: str, batch: int, micro_batch: int, num_tokens: int) -> dict[str,
         "optimizer": 2.0 * weights,
         "activations": kept,
     }
+
+
+def _load_libraries(model: Any, examples: TokenExamples) -> None:
+    """Whatever is imported or made at the first pass and the first step, but nothing of the model's size."""
+    with torch.no_grad():
+        model(examples, np.arange(_WARM))
+    small = torch.nn.Linear(_WARM, _WARM)
+    optimizer = torch.optim.AdamW(small.parameters(), fused=True)
+    small(torch.ones(_WARM, _WARM)).sum().backward()
+    optimizer.step()
 
 
 def activations(model: Any, examples: Any, rows: Any) -> float:

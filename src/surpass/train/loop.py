@@ -208,10 +208,7 @@ def fit(
             optimizer.step()
             if average is not None:
                 average.update(step)
-        for number, after in enumerate(snapshot_steps(num_steps, running.snapshots), 1):
-            if after == step + 1:
-                with spent("evaluation"), nullcontext() if average is None else average.in_place():
-                    running.snapshot(number)
+        _show(running, average, step, num_steps)
         running.report((step + 1) / num_steps)
         stop, due = running.stop(), saving.due
         if ranks is not None:
@@ -230,6 +227,14 @@ def fit(
 def snapshot_steps(num_steps: int, snapshots: int) -> list[int]:
     """After how many steps each snapshot is taken; where there are fewer steps, some after the same."""
     return [-(-number * num_steps // snapshots) for number in range(1, snapshots + 1)]
+
+
+def _show(running: Running, average: Average | None, step: int, num_steps: int) -> None:
+    """Show the model as often as is due after a step."""
+    for number, after in enumerate(snapshot_steps(num_steps, running.snapshots), 1):
+        if after == step + 1:
+            with spent("evaluation"), nullcontext() if average is None else average.in_place():
+                running.snapshot(number)
 
 
 def _optimizer(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
