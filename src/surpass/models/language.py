@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from surpass.clock import spent
 from surpass.errors import ConfigError, DataError, MissingExtraError
 from surpass.models.device import place
+from surpass.models.embedding import can_add_in_place
 from surpass.models.heads import Scored, logits_of
 from surpass.models.layers import blocks_of, require_layer, states_of_layers
 from surpass.models.names import ReadOut
@@ -83,6 +84,7 @@ class LanguageModel(SavesMemory):
         self.place = place()
         self.prefix = ""
         self._reads_packed = reader_of(body)
+        can_add_in_place(body)
 
     def encode(self, inputs: pa.Table) -> TokenExamples:
         """Examples as tokens; columns as `texts_of` reads them.

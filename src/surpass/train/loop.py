@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from surpass.clock import spent
 from surpass.errors import DataError, Stopped
 from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
+from surpass.models.embedding import added_in_place
 from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
 from surpass.train.frozen import frozen, only_head
 from surpass.train.mesh_state import by_layout
@@ -109,7 +110,8 @@ def accumulate_gradient(
     total = torch.zeros(())
     for part in parts:
         with spent("forward"):
-            logits_NC = model(examples, batch.rows[part])
+            with added_in_place() if len(parts) > 1 else nullcontext():
+                logits_NC = model(examples, batch.rows[part])
             here = batch.part(part, logits_NC.shape[1])
             if loss.per_example:
                 memory = {"memory_NC": here.memory_NC} if loss.memory else {}
