@@ -12,6 +12,8 @@ from surpass.engine.inline import run
 from surpass.engine.work import Settings
 from surpass.experiment import found, stage_of
 from surpass.memory import highest
+from surpass.models.families import FAMILIES
+from surpass.models.sources import resolve
 from surpass.stages import Context, Stage
 from surpass.store import Store
 from surpass.study import Study
@@ -65,10 +67,7 @@ def profile(study: Study, text: str, store: Store, settings: Settings = Settings
     """
     stage = stage_of(study, text)
     run(stage.upstream, store, settings=settings)
-    if settings.threads is not None:
-        import torch
-
-        torch.set_num_threads(settings.threads)
+    _begin(stage, settings.threads)
     import_module(stage.runs_in)
     with tempfile.TemporaryDirectory(prefix="surpass-profile-") as folder:
         out, work = Path(folder) / "out", Path(folder) / "work"
@@ -87,3 +86,16 @@ def profile(study: Study, text: str, store: Store, settings: Settings = Settings
         with running(clock):
             said = stage.run(context)
     return Profile(stage, clock.seconds, clock.calls, said, highest())
+
+
+def _begin(stage: Stage, threads: int | None) -> None:
+    """Import what is a cost of the first stage of its kind in a process alone: hundreds of modules."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    for each in (stage, *stage.upstream):
+        for name in (getattr(each, "model", None), getattr(each, "source", None)):
+            if isinstance(name, str) and resolve(name).family in FAMILIES:
+                import_module(FAMILIES[resolve(name).family].partition(":")[0])
