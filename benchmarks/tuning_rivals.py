@@ -178,6 +178,8 @@ def with_trainer(tuned: bool) -> Learn:
             )
             trainer.model_accepts_loss_kwargs = False
             trainer.train()
+            # Else what is to be labelled would be grouped by length, too, and come back in that order.
+            trainer.args.train_sampling_strategy = "sequential"
 
         def label(texts: list[str]) -> Probs:
             order = sorted(range(len(texts)), key=lambda at: len(texts[at]), reverse=True)

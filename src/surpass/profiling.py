@@ -95,6 +95,7 @@ def _begin(stage: Stage, threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    import_module("pyarrow.dataset")
     for each in (stage, *stage.upstream):
         for name in (getattr(each, "model", None), getattr(each, "source", None)):
             if isinstance(name, str) and resolve(name).family in FAMILIES:

@@ -106,6 +106,18 @@ def test_each_rival_takes_as_many_steps_and_learns(folders, who, monkeypatch):
     assert all(0 <= value <= 1 for value in found["xent"])
 
 
+@pytest.mark.parametrize("tuned", [False, True])
+def test_labels_of_a_trainer_come_in_the_order_of_texts(folders, tuned):
+    pytest.importorskip("accelerate")
+    rivals = import_module("tuning_rivals")
+    label = rivals.learned(
+        rivals.with_trainer(tuned=tuned), f"dir:{folders[0]}", parts().weak, "xent", RECIPE, 0
+    )
+    texts = some_texts(90, seed=3)
+    alone = np.concatenate([label([text]) for text in texts[:7]])
+    np.testing.assert_allclose(label(texts)[:7], alone, atol=1e-5)
+
+
 def test_the_study_reads_what_its_rivals_read(folders, tmp_path, monkeypatch):
     studies = import_module("tuning_studies")
     write_texts(tmp_path / "texts.jsonl", 300)
