@@ -43,7 +43,6 @@ def probe(name: str, batch: int, micro_batch: int, num_tokens: int) -> dict[str,
     _load_libraries(model, examples)
     before = resident() or 0
     weights = sum(parameter.nbytes for parameter in model.parameters())
-    kept = activations(model, examples, np.arange(micro_batch))
     labels = Labels(list(np.eye(2, dtype=np.float32)[np.arange(batch) % 2]), np.ones(batch, np.float32))
     fit(
         model,
@@ -54,8 +53,12 @@ def probe(name: str, batch: int, micro_batch: int, num_tokens: int) -> dict[str,
         seed=0,
         running=Running(micro_batch=micro_batch),
     )
+    peak = highest()
+    for parameter in model.parameters():
+        parameter.grad = None
+    kept = activations(model, examples, np.arange(micro_batch))
     return {
-        "peak": float(highest()),
+        "peak": float(peak),
         "before": float(before),
         "weights": float(weights),
         "gradients": float(weights),

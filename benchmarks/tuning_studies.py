@@ -185,7 +185,8 @@ def many(folder: Path, sizes: Sizes, work: Path, threads: int, clock: str) -> li
         ("one that keeps weak and ceiling", shared, times[1], 2.0),
     ):
         details = _details(times[0], taken, ours, go, sizes, clock)
-        name = f"{len(METHODS)} methods, {sizes.seeds} seeds: times as fast as {what}"
+        seeds = "seed" if sizes.seeds == 1 else "seeds"
+        name = f"{len(METHODS)} methods, {sizes.seeds} {seeds}: times as fast as {what}"
         found.append(Measured(name, details["ratios"][clock], bound, False, details))
     return found
 
