@@ -26,6 +26,7 @@ from surpass.options import (
     existing_store,
     print_json,
 )
+from surpass.profile_command import profile
 from surpass.recipes.finding import find_study
 from surpass.report_command import report, report_of_run
 from surpass.rewards_command import reasoning
@@ -51,6 +52,7 @@ app.add_typer(world_app, name="world")
 app.add_typer(models_app, name="models")
 app.add_typer(store_app, name="store")
 app.command("reasoning")(reasoning)
+app.command("profile")(profile)
 
 ResultsFolder = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -177,5 +178,7 @@ def test_positions_do_not_come_from_ids(tmp_path, kind, first):
     examples = TokenExamples([np.array([5, 1, 1, 7]), np.array([1, 1]), np.array([0, 6, 1])])
     model(examples, np.arange(3))
     assert seen
-    for row in seen:
-        assert row == list(range(first, first + len(row)))
+    for row in seen:  # perhaps of several texts
+        assert row[0] == first
+        assert all(place in (before + 1, first) for before, place in pairwise(row))
+        assert row.count(first) <= 3

@@ -109,7 +109,7 @@ class TestEveryFamily:
         examples = model.encode(inputs_of(TEXTS))
         monkeypatch.setattr("surpass.models.device.Place.pass_cost", 10**6)
         passes: list[int] = []
-        model.body.register_forward_hook(lambda *_: passes.append(1))
+        model.blocks[0].register_forward_hook(lambda *_: passes.append(1))
         together = model(examples, rows(13))
         assert len(passes) == 1
         near(together, torch.cat([model(examples, np.array([row])) for row in range(13)]))
@@ -150,7 +150,7 @@ class TestEveryFamily:
         model = load(kind)
         examples = model.encode(inputs_of(TEXTS))
         passes: list[int] = []
-        model.body.register_forward_hook(lambda *_: passes.append(1))
+        model.blocks[0].register_forward_hook(lambda *_: passes.append(1))
         together = gradients(model, examples, 13, apart=False)
         assert 1 <= len(passes) < 13
         near(together, gradients(model, examples, 13, apart=True), 1e-4)

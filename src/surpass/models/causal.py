@@ -95,7 +95,7 @@ class CausalChoice(LanguageModel):
         """The head's weights where they are the unembedding's; None where they are drawn anew."""
         return dict(self.head.state_dict()) if self._unembeds else None
 
-    def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
+    def _more(self, tokens_NT: Tensor, place_NT: Tensor | None = None) -> dict[str, Any]:
         return {"use_cache": False}
 
     def next_token_loss(self, examples: TokenExamples, texts: Rows) -> Tensor:

@@ -65,11 +65,12 @@ class EncoderChoice(LanguageModel):
         tokenizer = read_tokenizer(source.path)
         return cls(body, tokenizer, scored, pooling=pooling, max_tokens=source.max_tokens, layer=layer)
 
-    def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
+    def _more(self, tokens_NT: Tensor, place_NT: Tensor | None = None) -> dict[str, Any]:
         if self._first_position is None:
             return {}
-        position_T = self._first_position + torch.arange(tokens_NT.shape[1], device=tokens_NT.device)
-        return {"position_ids": position_T.expand_as(tokens_NT)}
+        if place_NT is None:
+            place_NT = torch.arange(tokens_NT.shape[1], device=tokens_NT.device).expand_as(tokens_NT)
+        return {"position_ids": self._first_position + place_NT}
 
 
 def read_encoder(path: Path, *, pickled: bool = False) -> Any:

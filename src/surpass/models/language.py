@@ -8,7 +8,7 @@ Shape suffixes: N examples or texts, C classes, T tokens (the longest row of a p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,11 +17,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from surpass.clock import spent
 from surpass.errors import ConfigError, DataError, MissingExtraError
 from surpass.models.device import place
+from surpass.models.embedding import can_add_in_place
 from surpass.models.heads import Scored, logits_of
 from surpass.models.layers import blocks_of, require_layer, states_of_layers
 from surpass.models.names import ReadOut
+from surpass.models.packing import PACKED_AT_ONCE, by_tokens, packed, reader_of
+from surpass.models.packing import pooled as pooled_packed
 from surpass.models.pooling import pooled
 from surpass.models.recompute import SavesMemory
 from surpass.models.texts import ASK, HINT, Frame, cut, texts_of, tokenised, transformers, unreadable
@@ -79,6 +83,8 @@ class LanguageModel(SavesMemory):
         self.reading = reading
         self.place = place()
         self.prefix = ""
+        self._reads_packed = reader_of(body)
+        can_add_in_place(body)
 
     def encode(self, inputs: pa.Table) -> TokenExamples:
         """Examples as tokens; columns as `texts_of` reads them.
@@ -139,18 +145,24 @@ class LanguageModel(SavesMemory):
     def states_at(self, examples: TokenExamples, rows: Rows, read_outs: Sequence[ReadOut]) -> list[Tensor]:
         """The same, read at several places in one pass.
 
-        Texts are read in passes of about equal length, with as little padding as pays.
+        Texts are read side by side or, where that does not pay, in passes of about equal length, with as
+        little padding as pays.
         """
         texts = (rows[:, None] * 2 + np.arange(2)).ravel() if self.scored.pairs else rows
         length_N = examples.lengths_N(texts)
-        pieces = [np.arange(len(texts))]
-        if not (torch.is_grad_enabled() or self.place.one_pass):
-            pieces = list(by_length(length_N, TOKENS_AT_ONCE))
-        passes = [
-            piece[places] for piece in pieces for places in alike(length_N[piece], self.place.pass_cost)
-        ]
+        packs = self.packs
+        if packs:
+            passes = by_tokens(length_N, 1 << 62 if torch.is_grad_enabled() else PACKED_AT_ONCE)
+        else:
+            pieces = [np.arange(len(texts))]
+            if not (torch.is_grad_enabled() or self.place.one_pass):
+                pieces = list(by_length(length_N, TOKENS_AT_ONCE))
+            passes = [
+                piece[places] for piece in pieces for places in alike(length_N[piece], self.place.pass_cost)
+            ]
+        read = self._pooled_packed if packs else self._pooled
         with self._weights_computed_once():
-            parts = [self._pooled(examples, texts[places], read_outs) for places in passes]
+            parts = [read(examples, texts[places], read_outs) for places in passes]
         order = torch.from_numpy(np.argsort(np.concatenate(passes), kind="stable")).to(self.place.device)
         states = [torch.cat(of_one)[order] for of_one in zip(*parts, strict=True)]
         return [each.view(len(rows), 2, -1) if self.scored.pairs else each for each in states]
@@ -179,6 +191,24 @@ class LanguageModel(SavesMemory):
             for layer, pooling in read_outs
         ]
 
+    @property
+    def packs(self) -> bool:
+        """Whether texts are read side by side, without padding."""
+        return self._reads_packed is not None and self.place.device.type == "cpu" and not self.place.one_pass
+
+    def _pooled_packed(
+        self, examples: TokenExamples, texts: Rows, read_outs: Sequence[ReadOut]
+    ) -> list[Tensor]:
+        with spent("data"):
+            batch, read = packed(examples, texts, self.place.device), self._reads_packed
+        assert read is not None
+        more = {"position_ids": batch.place_1M} | self._more(batch.tokens_1M, batch.place_1M)
+        seen = self._behind(read_outs, lambda: read(batch, **more))
+        return [
+            pooled_packed(seen[layer][0].float(), batch, pooling or self.reading.pooling)
+            for layer, pooling in read_outs
+        ]
+
     def _seen(self, batch: Padded, read_outs: Sequence[ReadOut]) -> dict[int | None, Tensor]:
         """The states of all tokens, (N, T, D), behind each layer that is read."""
         more = self._more(batch.tokens_NT)
@@ -188,12 +218,15 @@ class LanguageModel(SavesMemory):
             states_NTD: Tensor = given.last_hidden_state
             return states_NTD
 
+        return self._behind(read_outs, run)
+
+    def _behind(self, read_outs: Sequence[ReadOut], run: Callable[[], Tensor]) -> dict[int | None, Tensor]:
         layers = {read_out.layer for read_out in read_outs}
         with self.place.fast():
             return states_of_layers(self.blocks if layers != {None} else [], layers, run)
 
-    def _more(self, tokens_NT: Tensor) -> dict[str, Any]:
-        """What else the body is given."""
+    def _more(self, tokens_NT: Tensor, place_NT: Tensor | None = None) -> dict[str, Any]:
+        """What else the body is given of tokens; without their places in texts, rows are texts."""
         return {}
 
     def head_parameters(self) -> list[nn.Parameter]:

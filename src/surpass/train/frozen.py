@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from surpass.clock import spent
 from surpass.errors import Stopped
 
 Rows = npt.NDArray[np.int64]
@@ -89,7 +90,8 @@ def frozen(
         if start and stop():
             raise Stopped("stopped; run the same command again to go on from here")
         rows = np.arange(start, min(start + size, num_examples))
-        parts.append(model.states(examples, rows))
+        with spent("forward"):
+            parts.append(model.states(examples, rows))
         if parts[0][0].nbytes * num_examples > LARGEST:
             return model
     states = torch.cat(parts)

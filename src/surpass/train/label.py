@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from surpass.clock import spent
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
 from surpass.train.forms import form_of
@@ -40,19 +41,23 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
         return label_by_head(stage, stage.features, context)
     if context.mesh is not None and _needs_several(stage, Mesh.parse(context.mesh)):
         return run_on_mesh(stage, None, context)
-    inputs = Inputs.read(context.find(stage.examples))
-    model = load_source(stage.source, inputs.table, context)
-    examples = model.encode(inputs.table)
+    with spent("input/output"):
+        inputs = Inputs.read(context.find(stage.examples))
+        model = load_source(stage.source, inputs.table, context)
+    with spent("data"):
+        examples = model.encode(inputs.table)
     if context.ranks is None:
         labelling = on_known_states(model, examples, len(inputs.ids), context)
     else:
         context.ranks.split(model)
         labelling = context.ranks.spread(model)
-    labels = form_of(inputs.table).label(
-        labelling, examples, inputs.table, micro_batch=context.micro_batch, report=context.report
-    )
+    with spent("forward"):
+        labels = form_of(inputs.table).label(
+            labelling, examples, inputs.table, micro_batch=context.micro_batch, report=context.report
+        )
     if writes(context):
-        pq.write_table(labels, context.out / "labels.parquet")
+        with spent("input/output"):
+            pq.write_table(labels, context.out / "labels.parquet")
     return {"num_examples": len(inputs.ids)} | truncation(examples)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from surpass import labels as lb
+from surpass.clock import spent
 from surpass.errors import ConfigError, DataError, Stopped
 from surpass.hashing import unit
 from surpass.models.families import load_model
@@ -206,7 +207,8 @@ def adapt(
         optimizer.param_groups[0]["lr"] = recipe.rate(step, num_steps)
         optimizer.zero_grad(set_to_none=True)
         losses[step] = accumulate_next_token(model, examples, rows, running.micro_batch)
-        optimizer.step()
+        with spent("optimizer"):
+            optimizer.step()
         running.report((step + 1) / num_steps)
         stop = running.stop()
         due = time.monotonic() - saved > running.checkpoint_seconds
@@ -226,8 +228,10 @@ def accumulate_next_token(model: Any, examples: Any, rows: Rows, micro_batch: in
     for places in by_length(length_N, LOGITS_AT_ONCE, micro_batch):
         if length_N[places[0]] < 2:
             break
-        mean = model.next_token_loss(examples, rows[places]) / num_predicted
-        mean.backward()
+        with spent("forward"):
+            mean = model.next_token_loss(examples, rows[places]) / num_predicted
+        with spent("backward"):
+            mean.backward()
         total += mean.detach()
     return total
 

@@ -20,8 +20,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from surpass.clock import spent
 from surpass.errors import DataError, Stopped
 from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
+from surpass.models.embedding import added_in_place
 from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
 from surpass.train.frozen import frozen, only_head
 from surpass.train.mesh_state import by_layout
@@ -107,25 +109,28 @@ def accumulate_gradient(
     parts = [slice(start, start + size) for start in range(0, num_examples, size)]
     target: Target | None = None
     if len(parts) > 1 and not loss.per_example:
-        with torch.no_grad():
+        with torch.no_grad(), spent("forward"):
             logits = batch.labels_NC if loss.labels_only else _whole(model, examples, batch, parts)
             target = loss.function(logits, batch.labels_NC, progress)
     total = torch.zeros(())
     for part in parts:
-        logits_NC = model(examples, batch.rows[part])
-        here = batch.part(part, logits_NC.shape[1])
-        if loss.per_example:
-            memory = {"memory_NC": here.memory_NC} if loss.memory else {}
-            losses_N = loss.function(logits_NC, here.labels_NC, progress, **memory)
-        else:
-            if target is None:
-                with torch.no_grad():
-                    goal: Target = loss.function(logits_NC.detach(), here.labels_NC, progress)
+        with spent("forward"):
+            with added_in_place() if len(parts) > 1 else nullcontext():
+                logits_NC = model(examples, batch.rows[part])
+            here = batch.part(part, logits_NC.shape[1])
+            if loss.per_example:
+                memory = {"memory_NC": here.memory_NC} if loss.memory else {}
+                losses_N = loss.function(logits_NC, here.labels_NC, progress, **memory)
             else:
-                goal = Target(target.target_NC[part, : logits_NC.shape[1]], target.weight_N[part])
-            losses_N = soft_cross_entropy(logits_NC, goal)
-        mean = (losses_N * here.weight_N).sum() / num_examples
-        mean.backward()
+                if target is None:
+                    with torch.no_grad():
+                        goal: Target = loss.function(logits_NC.detach(), here.labels_NC, progress)
+                else:
+                    goal = Target(target.target_NC[part, : logits_NC.shape[1]], target.weight_N[part])
+                losses_N = soft_cross_entropy(logits_NC, goal)
+            mean = (losses_N * here.weight_N).sum() / num_examples
+        with spent("backward"):
+            mean.backward()
         total += mean.detach()
     return total
 
@@ -206,20 +211,18 @@ def fit(
         )
         if batch.memory_NC is not None:
             kept["memory"][rows, : batch.memory_NC.shape[1]] = batch.memory_NC
-        optimizer.step()
-        if average is not None:
-            average.update(step)
-        for number, after in enumerate(snapshot_steps(num_steps, running.snapshots), 1):
-            if after == step + 1:
-                with nullcontext() if average is None else average.in_place():
-                    running.snapshot(number)
+        with spent("optimizer"):
+            optimizer.step()
+            if average is not None:
+                average.update(step)
+        _show(running, average, step, num_steps)
         running.report((step + 1) / num_steps)
         stop, due = running.stop(), saving.due
         if ranks is not None:
             stop, due = ranks.agreed(stop, due)
         if running.checkpoint is not None and (due or stop):
             extra, write = kept | (average.state() if average else {}), ranks is None or ranks.first
-            with saving:
+            with saving, spent("input/output"):
                 save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, extra, write=write)
         if stop:
             raise Stopped("stopped; run the same command again to go on from here")
@@ -233,15 +236,24 @@ def snapshot_steps(num_steps: int, snapshots: int) -> list[int]:
     return [-(-number * num_steps // snapshots) for number in range(1, snapshots + 1)]
 
 
+def _show(running: Running, average: Average | None, step: int, num_steps: int) -> None:
+    """Show the model as often as is due after a step."""
+    for number, after in enumerate(snapshot_steps(num_steps, running.snapshots), 1):
+        if after == step + 1:
+            with spent("evaluation"), nullcontext() if average is None else average.in_place():
+                running.snapshot(number)
+
+
 def _optimizer(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
     groups = by_layout(trained)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _batch(labels: Labels, rows: Rows, memory: Tensor | None) -> Batch:
-    labels_NC = padded_probs(labels.probs, rows)
-    memory_NC = None if memory is None else memory[torch.from_numpy(rows), : labels_NC.shape[1]]
-    return Batch(rows, labels_NC, torch.from_numpy(labels.weight_N[rows]), memory_NC)
+    with spent("data"):
+        labels_NC = padded_probs(labels.probs, rows)
+        memory_NC = None if memory is None else memory[torch.from_numpy(rows), : labels_NC.shape[1]]
+        return Batch(rows, labels_NC, torch.from_numpy(labels.weight_N[rows]), memory_NC)
 
 
 def _resumed(

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from surpass import labels as lb
+from surpass.clock import spent
 from surpass.disk import atomic_write
 from surpass.errors import DataError
 from surpass.models.adapters import find_adapter, settle
@@ -108,7 +109,8 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
     held_out = held_out.having(labels)
     same = same_answer(stage.examples.task)
     ready = prepare(stage.fit, context)
-    encoded = ready.model.encode(held_out.table)
+    with spent("data"):
+        encoded = ready.model.encode(held_out.table)
     judged = on_known_states(ready.model, encoded, len(held_out.ids), context)
     way = Way(context.work, write=writes(context))
 
@@ -203,15 +205,17 @@ def truncation(examples: Any) -> dict[str, int]:
 def prepare(stage: Fit, context: Context) -> Ready:
     """The model of a fit, ready to be trained, and what it learns."""
     examples = context.find(stage.examples)
-    inputs = Inputs.read(examples)
-    labels = read_labels(stage, examples, inputs, context)
+    with spent("input/output"):
+        inputs = Inputs.read(examples)
+        labels = read_labels(stage, examples, inputs, context)
     if not labels.num_rows:
         raise DataError("no example has a label left; let the rule keep more of them")
     inputs = inputs.having(labels)
     torch.manual_seed(stage.seed + INITIAL_WEIGHTS)
-    model = load_model(resolve(stage.model), inputs.table)
-    if stage.start is not None:
-        stage.start.load_into(model, context)
+    with spent("input/output"):
+        model = load_model(resolve(stage.model), inputs.table)
+        if stage.start is not None:
+            stage.start.load_into(model, context)
     if context.ranks is not None:
         context.ranks.split(model)
     model.origin = stage.origin
@@ -219,7 +223,8 @@ def prepare(stage: Fit, context: Context) -> Ready:
     if context.save_memory and hasattr(model, "save_memory"):
         model.save_memory()
     form = form_of(inputs.table)
-    encoded = form.encode(model, inputs.table, labels)
+    with spent("data"):
+        encoded = form.encode(model, inputs.table, labels)
     return Ready(form, model if context.ranks is None else context.ranks.spread(model), *encoded)
 
 
@@ -265,7 +270,7 @@ def save_fitted(model: nn.Module, stage: Fit, path: Path, *, write: bool = True)
     A fit that begins with another's weights, or with random ones, is written whole. Of several processes all
     have to come here, and one has to write.
     """
-    with gathered(model):
+    with gathered(model), spent("input/output"):
         if not write:
             return
         if not stage.keeps_changes:

@@ -1,0 +1,102 @@
+"""A stage run once more on what it takes from, with a clock beside it; nothing of it is kept."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from surpass.clock import Clock, running
+from surpass.engine.inline import run
+from surpass.engine.work import Settings
+from surpass.experiment import found, stage_of
+from surpass.memory import highest
+from surpass.models.families import FAMILIES
+from surpass.models.sources import resolve
+from surpass.stages import Context, Stage
+from surpass.store import Store
+from surpass.study import Study
+
+
+class Profile(NamedTuple):
+    """Where the time of a stage went.
+
+    Attributes:
+        stage: Which.
+        seconds: By what they were spent on; the sum is the whole.
+        calls: How often each was begun.
+        said: What the stage says of itself.
+        peak: Bytes that this process has held at most, 0 where the system does not tell.
+    """
+
+    stage: Stage
+    seconds: dict[str, float]
+    calls: dict[str, int]
+    said: dict[str, Any]
+    peak: int
+
+    @property
+    def total(self) -> float:
+        """All seconds."""
+        return sum(self.seconds.values())
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        about = {"kind": self.stage.kind, "label": self.stage.label, "id": self.stage.id}
+        spent = {
+            kind: {"seconds": seconds, "calls": self.calls[kind]} for kind, seconds in self.seconds.items()
+        }
+        return about | {"seconds": self.total, "spent": spent, "peak_bytes": self.peak, "said": self.said}
+
+
+def profile(study: Study, text: str, store: Store, settings: Settings = Settings()) -> Profile:  # noqa: B008
+    """Run a stage and see where its time goes.
+
+    What it takes from is computed first where it is not there, and kept as ever.
+
+    Args:
+        study: Whose it is.
+        text: How its id begins, or its label.
+        store: Where artifacts are.
+        settings: How to carry it out, in this process.
+
+    Raises:
+        ConfigError: There is no such stage, or there are several.
+        SurpassError: It failed, or what it takes from did.
+    """
+    stage = stage_of(study, text)
+    run(stage.upstream, store, settings=settings)
+    _begin(stage, settings.threads)
+    import_module(stage.runs_in)
+    with tempfile.TemporaryDirectory(prefix="surpass-profile-") as folder:
+        out, work = Path(folder) / "out", Path(folder) / "work"
+        out.mkdir()
+        work.mkdir()
+        context = Context(
+            find=lambda stage: found(stage, store),
+            out=out,
+            work=work,
+            stop=settings.stop,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            micro_batch=settings.micro_batch,
+            save_memory=settings.save_memory,
+        )
+        clock = Clock()
+        with running(clock):
+            said = stage.run(context)
+    return Profile(stage, clock.seconds, clock.calls, said, highest())
+
+
+def _begin(stage: Stage, threads: int | None) -> None:
+    """Import what is a cost of the first stage of its kind in a process alone: hundreds of modules."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    import_module("pyarrow.dataset")
+    for each in (stage, *stage.upstream):
+        for name in (getattr(each, "model", None), getattr(each, "source", None)):
+            if isinstance(name, str) and resolve(name).family in FAMILIES:
+                import_module(FAMILIES[resolve(name).family].partition(":")[0])

@@ -1,0 +1,144 @@
+"""Where the time of a stage goes: every second once, and nothing of the stage is kept."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from reference.language import save_tiny, write_texts
+from surpass.cli import app
+from surpass.clock import ELSEWHERE, KINDS, Clock, running, spent
+from surpass.errors import ConfigError
+from surpass.opening import open_store
+from surpass.profiling import profile
+from surpass.recipes.finding import find_study
+
+CHESS = ["chess", "pairs=1-2", "seeds=1", "num_train=64", "num_test=32", "epochs=1"]
+PLANTED = ["planted", "seeds=1", "num_train=64", "num_test=32", "epochs=2"]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+    def go(self, seconds: float) -> None:
+        self.at += seconds
+
+
+class TestClock:
+    def test_each_second_counts_once_for_the_innermost(self):
+        hands = Hands()
+        clock = Clock(hands)
+        with running(clock):
+            hands.go(1)
+            with spent("forward"):
+                hands.go(2)
+                with spent("data"):
+                    hands.go(4)
+                with spent("forward"):
+                    hands.go(8)
+            with suppress(KeyError), spent("backward"):
+                hands.go(16)
+                raise KeyError
+            hands.go(32)
+        wanted = {ELSEWHERE: 33.0, "forward": 10.0, "data": 4.0, "backward": 16.0}
+        assert clock.seconds == dict.fromkeys((*KINDS, ELSEWHERE), 0.0) | wanted
+        assert sum(clock.seconds.values()) == hands.at
+        assert {kind: count for kind, count in clock.calls.items() if count} == {
+            "forward": 1,
+            "data": 1,
+            "backward": 1,
+        }
+
+    def test_within_evaluation_all_is_evaluation(self):
+        hands = Hands()
+        clock = Clock(hands)
+        with running(clock), spent("evaluation"):
+            with spent("forward"):
+                hands.go(2)
+            hands.go(1)
+        assert clock.seconds["evaluation"] == 3.0
+        assert clock.calls["evaluation"] == 1
+
+    def test_nobody_asks(self):
+        clock = Clock(Hands())
+        with running(clock):
+            pass
+        with spent("forward"):
+            pass
+        assert not any(clock.calls.values())
+
+
+def fits_of(words: list[str], kind: str = "fit") -> list[str]:
+    from surpass.report.listing import plan_of
+
+    study = find_study(words[0], words[1:])
+    return [entry.id for entry in plan_of(study, "nowhere") if entry.kind == kind]
+
+
+@pytest.mark.parametrize("words", [CHESS, PLANTED], ids=["chess", "planted"])
+@pytest.mark.parametrize("kind", ["fit", "label"])
+def test_a_table_and_the_same_as_data(words, kind, tmp_path):
+    store = str(tmp_path / "store")
+    id = fits_of(words, kind)[0]
+    command = ["profile", id[:12], *words, "--store", store, "--threads", "1"]
+    done = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
+    said = json.loads(done.stdout)
+    assert (said["kind"], said["id"]) == (kind, id)
+    assert sum(each["seconds"] for each in said["spent"].values()) == pytest.approx(said["seconds"])
+    assert said["spent"]["forward"]["calls"] > 0
+    if kind == "fit":
+        steps = said["said"]["num_steps"]
+        for name in ("data", "backward", "optimizer"):
+            assert said["spent"][name]["calls"] >= steps
+    shown = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert all(name in shown for name in (*KINDS, ELSEWHERE, "seconds", "share"))
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    kept = open_store(store)
+    assert kept.find(kind, id) is None
+
+
+def test_of_a_stop_evaluation_is_told_apart(tmp_path):
+    write_texts(tmp_path / "texts.jsonl", 80)
+    for number in range(2):
+        save_tiny(tmp_path / str(number), "bert", seed=number)
+    task = f"text:{tmp_path / 'texts.jsonl'}"
+    study = find_study(
+        "text-tuned",
+        [
+            f"task={task}",
+            f"pairs=dir:{tmp_path / '0'}>dir:{tmp_path / '1'}",
+            "seeds=1",
+            "num_train=16",
+            "num_test=16",
+            "num_validation=4",
+        ],
+    )
+    ids = [stage.id for row in study.rows() for stage in [row.student] if stage.kind == "stop"]
+    found = profile(study, ids[0], open_store(str(tmp_path / "store")))
+    assert found.calls["evaluation"] > 0
+    assert found.seconds["evaluation"] > 0
+    assert found.calls["backward"] == found.said["num_steps"]
+    assert found.peak > 1e6
+
+
+def test_no_such_stage(tmp_path):
+    study = find_study(PLANTED[0], PLANTED[1:])
+    with pytest.raises(ConfigError, match="names no stage"):
+        profile(study, "nothing", open_store(str(tmp_path / "store")))
