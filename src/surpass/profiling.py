@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from surpass.clock import Clock, running
 from surpass.engine.inline import run
 from surpass.engine.work import Settings
-from surpass.experiment import found, stage_of
+from surpass.experiment import stage_of
+from surpass.finding import found
 from surpass.memory import highest
 from surpass.models.families import FAMILIES
 from surpass.models.sources import resolve
