@@ -27,14 +27,13 @@ from surpass.models.embedding import added_in_place
 from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
 from surpass.train.frozen import frozen, only_head
 from surpass.train.mesh_state import by_layout
-from surpass.train.order import batches, batches_per_epoch, groups_of
+from surpass.train.order import Rows, batches, batches_per_epoch, groups_of
 from surpass.train.recipe import Recipe
 from surpass.train.weights import Average
 
 if TYPE_CHECKING:
     from surpass.train.ranks import Ranks
 
-Rows = npt.NDArray[np.int64]
 LABEL_BATCH = 256
 
 
@@ -296,24 +295,6 @@ def label(
         probs += [row[: num_candidates[place]] for place, row in zip(rows.tolist(), probs_NC, strict=True)]
         report(len(probs) / len(num_candidates))
     return probs
-
-
-@torch.no_grad()
-def embed(
-    model: Any,
-    examples: Any,
-    num_examples: int,
-    *,
-    micro_batch: int | None = None,
-    report: Callable[[float], None] = lambda _: None,
-) -> Tensor:
-    """The hidden state below the head of each example, in order, float32 (N, D)."""
-    model.eval()
-    parts = []
-    for rows in _in_order(num_examples, micro_batch):
-        parts.append(model.embed(examples, rows))
-        report((int(rows[-1]) + 1) / num_examples)
-    return torch.cat(parts)
 
 
 def _in_order(num_examples: int, micro_batch: int | None) -> Iterator[Rows]:
