@@ -78,9 +78,11 @@ def _left_in(folder: Path) -> list[str]:
     return []
 
 
-def _is_nobodys(folder: Path) -> bool:
-    """Whether it is an empty temporary folder that does not say whose it is, which stays for a day."""
-    return folder.parent.name == "tmp" and not any(path.is_file() for path in folder.rglob("*"))
+def _is_nobodys(path: Path) -> bool:
+    """Whether it is an empty temporary folder or file that does not say whose it is, which stays for a day."""
+    if path.parent.name == "leases":
+        return path.name.startswith(".") and path.stat().st_size == 0
+    return path.parent.name == "tmp" and not any(inside.is_file() for inside in path.rglob("*"))
 
 
 def _hold_against_kills(scene: Scene) -> None:
