@@ -102,6 +102,7 @@ RULES = (
         change={"process:mine": "process:steps/mine"},
     ),
     Rule(r"^surpass (run|analyse) (text|reward|vision|processbench)-", add=(*TINY, "num_validation=8")),
+    Rule(r"^surpass run process-world", add=(*TINY, "num_test=80", "num_validation=8", "best_of=2")),
     Rule(
         r"^surpass reasoning your_module:study",
         cannot="the reader's module; the page's mine.py is read by another block, and reasoning-world is run",

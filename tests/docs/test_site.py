@@ -57,7 +57,7 @@ def test_the_reference_has_all_commands(site):
 
 def test_make_docs_is_what_the_test_builds():
     done = subprocess.run(["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == ".venv/bin/python scripts/build_docs.py"
+    assert ".venv/bin/python scripts/build_docs.py" in done.stdout.splitlines()
 
 
 def test_the_citation_is_of_this_version():
