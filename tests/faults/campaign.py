@@ -79,7 +79,7 @@ def _left_in(folder: Path) -> list[str]:
 
 
 def _is_nobodys(path: Path) -> bool:
-    """Whether it is an empty temporary folder or file that does not say whose it is, which stays for a day."""
+    """Whether it is empty and does not say whose it is; such a folder or file stays for a day."""
     if path.parent.name == "leases":
         return path.name.startswith(".") and path.stat().st_size == 0
     return path.parent.name == "tmp" and not any(inside.is_file() for inside in path.rglob("*"))
