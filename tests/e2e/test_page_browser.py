@@ -22,6 +22,9 @@ from surpass.report.page_text import points, written
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver is not installed")
 
+soon = playwright.expect
+"""What shows a moment after a click: stages are unpacked when they are first asked for."""
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SLOWEST = 8.0
 """Seconds for a page of 10,000 rows; three on a quiet machine."""
@@ -279,22 +282,21 @@ class TestPanel:
         here = opened(made)
         here.page.click("tr[data-summary='3'] button")
         panel = here.page.locator("#panel")
-        assert "chess-1 → chess-2, early_stop" in panel.locator("h2").inner_text()
-        assert panel.locator(".stages li").count() == 7
+        soon(panel.locator("h2")).to_contain_text("chess-1 → chess-2, early_stop")
+        soon(panel.locator(".stages li")).to_have_count(7)
         panel.get_by_role("button", name="student", exact=True).click()
         row = made["rows"]["summary"].index(3)
         stage = made["stages"][made["rows"]["student_stage"][row]]
-        text = panel.inner_text()
         for part in (stage["id"], stage["command"], *stage["files"].values()):
-            assert part in text
+            soon(panel).to_contain_text(part)
         labels = made["stages"][stage["upstream"][0]]
         panel.locator("h3:text('Made from') + ul button").click()
-        assert labels["id"] in panel.inner_text()
+        soon(panel).to_contain_text(labels["id"])
         panel.get_by_role("button", name="Back").click()
         panel.get_by_role("button", name="Back").click()
-        assert panel.locator(".stages li").count() == 7
+        soon(panel.locator(".stages li")).to_have_count(7)
         panel.get_by_role("button", name="1", exact=True).click()
-        assert "Seed 1" in panel.inner_text()
+        soon(panel).to_contain_text("Seed 1")
         here.page.keyboard.press("Escape")
         assert here.shown("#panel") == 0
         here.assert_quiet()
@@ -311,10 +313,10 @@ class TestPanel:
         here = opened(document(**MANY))
         here.page.locator("table.ranks button:text('confidence')").click()
         panel = here.page.locator("#panel")
-        assert "confidence over all pairs" in panel.inner_text()
-        assert panel.locator(".stages li").count() == 3
+        soon(panel).to_contain_text("confidence over all pairs")
+        soon(panel.locator(".stages li")).to_have_count(3)
         panel.locator(".stages button").last.click()
-        assert panel.locator(".stages li").count() == 7
+        soon(panel.locator(".stages li")).to_have_count(7)
         here.draw()
         here.assert_quiet()
 
@@ -326,7 +328,7 @@ class TestPanel:
         here.page.keyboard.press("Escape")
         here.page.locator("#examples button.from").first.click()
         here.page.wait_for_selector("#panel[open]")
-        assert "Seed 0" in here.page.inner_text("#panel")
+        soon(here.page.locator("#panel")).to_contain_text("Seed 0")
         here.assert_quiet()
 
     def test_two_studies_side_by_side(self, opened):
@@ -338,7 +340,7 @@ class TestPanel:
         assert "test_mix" not in text
         assert section.locator("table").last.locator("tbody tr").count() == 2
         here.page.select_option("#right", "0")
-        assert "None." in section.inner_text()
+        soon(section).to_contain_text("None.")
         here.assert_quiet()
 
 
