@@ -19,9 +19,13 @@ from surpass.models.commands import models_app
 from surpass.options import (
     DEFAULT_STORE,
     Json,
+    MicroBatch,
     Overrides,
+    ResultsFolder,
+    SaveMemory,
     StoreFolder,
     StudyName,
+    Threads,
     Track,
     existing_store,
     print_json,
@@ -54,12 +58,6 @@ app.add_typer(store_app, name="store")
 app.command("reasoning")(reasoning)
 app.command("profile")(profile)
 
-ResultsFolder = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")
-]
-Threads = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Threads of torch; by default its own choice.")
-]
 Engine = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="What computes: inline (this process), pool (several), ray or slurm."),
@@ -83,12 +81,6 @@ CheckpointSeconds = Annotated[
 OneStage = Annotated[
     str | None,
     typer.Option("--stage", metavar="ID", help="Compute one stage and what it needs; tell its folder."),
-]
-SaveMemory = Annotated[
-    bool, typer.Option("--save-memory", help="Compute activations of large models twice, keep fewer.")
-]
-MicroBatch = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Examples per forward pass at most; saves memory.")
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,6 +38,18 @@ Track = Annotated[
         metavar="NAME,...",
         help="Send curves and results to mlflow, tensorboard, trackio or wandb too, or your_module:function.",
     ),
+]
+ResultsFolder = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")
+]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Threads of torch; by default its own choice.")
+]
+MicroBatch = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Examples per forward pass at most; saves memory.")
+]
+SaveMemory = Annotated[
+    bool, typer.Option("--save-memory", help="Compute activations of large models twice, keep fewer.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DEFAULT_STORE = "surpass-store"

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from surpass.interrupt import stop_on_signals
-from surpass.options import DEFAULT_STORE, Json, Overrides, StoreFolder, StudyName, print_json
+from surpass.options import (
+    DEFAULT_STORE,
+    Json,
+    MicroBatch,
+    Overrides,
+    SaveMemory,
+    StoreFolder,
+    StudyName,
+    Threads,
+    print_json,
+)
 from surpass.recipes.finding import find_study
 
 if TYPE_CHECKING:
@@ -15,15 +25,6 @@ if TYPE_CHECKING:
 
 StageName = Annotated[
     str, typer.Argument(metavar="STAGE", help="How its id in `surpass plan` begins, or its label.")
-]
-Threads = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Threads of torch; by default its own choice.")
-]
-MicroBatch = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Examples per forward pass at most; saves memory.")
-]
-SaveMemory = Annotated[
-    bool, typer.Option("--save-memory", help="Compute activations of large models twice, keep fewer.")
 ]
 
 

@@ -10,7 +10,7 @@ import typer
 
 from surpass.errors import ConfigError
 from surpass.interrupt import end_with_failures, stop_on_signals
-from surpass.options import DEFAULT_STORE, Json, StoreFolder
+from surpass.options import DEFAULT_STORE, Json, ResultsFolder, StoreFolder, Threads
 
 RewardStudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="reasoning-world, or your_module:function.")
@@ -27,18 +27,14 @@ def reasoning(
     study: RewardStudyName = "reasoning-world",
     overrides: Changes = None,
     store: StoreFolder = DEFAULT_STORE,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where results go; by default results/STUDY-ID.")
-    ] = None,
+    out: ResultsFolder = None,
     engine: Annotated[
         str | None, typer.Option(metavar="NAME", help="What computes: inline, pool, ray or slurm.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Stages at a time, that share threads.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Threads of torch; by default its own choice.")
-    ] = None,
+    threads: Threads = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
