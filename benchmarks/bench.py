@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -59,9 +59,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def measure(suites: Sequence[str], data: Path | None) -> dict[str, dict[str, Any]]:
-    """Run suites; what each number is, by what it is called."""
-    found: dict[str, dict[str, Any]] = {}
+def measure(suites: Sequence[str], data: Path | None) -> Iterator[dict[str, dict[str, Any]]]:
+    """Run suites, one after the other; what each number of a suite is, by what it is called."""
     for suite in suites:
         _, folders = SUITES[suite]
         if folders and data is None:
@@ -70,9 +69,7 @@ def measure(suites: Sequence[str], data: Path | None) -> dict[str, dict[str, Any
         run: Callable[[Sequence[str]], list[Measured]] = import_module(suite).main
         on = machine()
         arguments = [str(data / folder) for folder in folders] if data is not None else []
-        for each in run(arguments):
-            found[each.what] = each._asdict() | {"suite": suite, "machine": on}
-    return found
+        yield {each.what: each._asdict() | {"suite": suite, "machine": on} for each in run(arguments)}
 
 
 def worse(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> list[str]:
@@ -134,10 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     before = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    now = measure(options.only, options.data)
+    now: dict[str, dict[str, Any]] = {}
+    for found in measure(options.only, options.data):
+        now |= found
+        if not options.check:
+            write(before | now)  # after each suite, as all of them take an hour
+    if not now:
+        return 0
     print(table([Measured(**{name: entry[name] for name in Measured._fields}) for entry in now.values()]))
     if not options.check:
-        write(before | now)
         return 0
     lines = worse(now, before)
     print("\n".join(lines) or "no ratio is worse than before")
