@@ -37,6 +37,7 @@ class Clock:
         self.seconds = dict.fromkeys((*KINDS, ELSEWHERE), 0.0)
         self.calls = dict.fromkeys((*KINDS, ELSEWHERE), 0)
         self._now = now
+        self.calls[work] += work != ELSEWHERE
         self._inside = [work]
         self._thread = get_ident()
         self._since = now()

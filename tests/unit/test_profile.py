@@ -202,7 +202,7 @@ SAYS = {
 
 
 def test_heads_and_passes(tmp_path):
-    write_texts(tmp_path / "texts.jsonl", 80)
+    write_texts(tmp_path / "texts.jsonl", 160)
     for number in range(2):
         save_tiny(tmp_path / str(number), "bert", seed=number)
     words = [
