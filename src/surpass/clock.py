@@ -8,6 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import wraps
+from threading import get_ident
+from typing import Any
 
 EVALUATION = "evaluation"
 KINDS = ("input/output", "data", "forward", "backward", "optimizer", EVALUATION)
@@ -19,24 +22,33 @@ _IDLE = nullcontext()
 class Clock:
     """Seconds by what they were spent on; each second counts once, for the innermost that says what it is.
 
-    Within evaluation all is evaluation.
+    Within evaluation all is evaluation. What other threads say does not count: this one waits for them.
+
+    Args:
+        now: Tells the time.
+        work: What counts where nothing is said.
 
     Attributes:
         seconds: By kind.
         calls: How often each was begun.
     """
 
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter, work: str = ELSEWHERE) -> None:
         self.seconds = dict.fromkeys((*KINDS, ELSEWHERE), 0.0)
         self.calls = dict.fromkeys((*KINDS, ELSEWHERE), 0)
         self._now = now
-        self._inside = [ELSEWHERE]
+        self.calls[work] += work != ELSEWHERE
+        self._inside = [work]
+        self._thread = get_ident()
         self._since = now()
 
     @contextmanager
     def on(self, kind: str) -> Iterator[None]:
         """Count what happens inside for this kind."""
-        kind = EVALUATION if self._inside[-1] == EVALUATION else kind
+        if get_ident() != self._thread:
+            yield
+            return
+        kind = EVALUATION if EVALUATION in self._inside[1:] else kind
         self.stop()
         self.calls[kind] += self._inside[-1] != kind
         self._inside.append(kind)
@@ -70,3 +82,14 @@ def running(clock: Clock) -> Iterator[None]:
     finally:
         clock.stop()
         _running.pop()
+
+
+def timed(function: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    """The function, all of whose time is spent on one thing."""
+
+    @wraps(function)
+    def said(*given: Any, **named: Any) -> Any:
+        with spent(kind):
+            return function(*given, **named)
+
+    return said

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from surpass import labels as lb
+from surpass.clock import spent
 from surpass.errors import Stopped
 from surpass.hashing import unit
 from surpass.solution_table import distinct, read_solutions
@@ -88,9 +89,11 @@ def _counted(stage: RollOuts, prefixes: list[Prefix], context: Context) -> dict[
             "max_new_tokens": pa.array([stage.max_new_tokens] * len(names), pa.int32()),
         }
     )
-    model = load_source(stage.source, inputs, context)
+    with spent("input/output"):
+        model = load_source(stage.source, inputs, context)
     model.eval()
-    tokens = model.encode(inputs).tokens
+    with spent("data"):
+        tokens = model.encode(inputs).tokens
     grading, found = Grading(stage.grader), dict[Prefix, int]()
     size = stage.prefixes_per_shard
     for start in range(0, len(prefixes), size):
@@ -113,10 +116,11 @@ def _counted(stage: RollOuts, prefixes: list[Prefix], context: Context) -> dict[
                 seed=stage.seed,
             )
             counts = [0] * len(shard)
-            for draw, one in zip(draws, said, strict=True):
-                counts[draw.prompt - start] += one.ended and _is_right(
-                    grading, prefixes[draw.prompt], one.text, stage.model
-                )
+            with spent("evaluation"):
+                for draw, one in zip(draws, said, strict=True):
+                    counts[draw.prompt - start] += one.ended and _is_right(
+                        grading, prefixes[draw.prompt], one.text, stage.model
+                    )
             draft = path.with_suffix(".draft")
             table = pa.table({"prefix": [each.prompt for each in shard], "right": counts}, schema=_SCHEMA)
             pq.write_table(table, draft)

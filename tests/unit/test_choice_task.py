@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from surpass.data.catalog import DATA_SETS
+from surpass.data.loading import load
 from surpass.errors import ConfigError, DataError
 from surpass.identity import identity_fields
 from surpass.labels import require_unique
@@ -199,3 +200,21 @@ class TestProtocol:
         one = sst2(tmp_path / "one", [(f"a{n}", 0) for n in range(99)], [("x", 0), ("y", 0)])
         with pytest.raises(DataError, match="sst2 has no example of class 'positive' at all"):
             everything(ChoiceTask("sst2", source=str(one)))
+
+
+def test_equal_tasks_are_read_once_and_changed_files_again(tmp_path, monkeypatch):
+    from surpass.tasks import text
+
+    times = []
+    monkeypatch.setattr(text, "load", lambda found: times.append(1) or load(found))
+    rows = [(f"a film of {number} minutes", number % 2) for number in range(200)]
+    folder = sst2(tmp_path / "one", rows, [(f"test {n}", n % 2) for n in range(40)])
+    first, again = (everything(ChoiceTask("sst2", source=str(folder))) for _ in range(2))
+    assert first == again
+    assert len(times) == 1
+    everything(ChoiceTask("sst2", source=str(folder), split_seed=1))
+    assert len(times) == 2
+    sst2(tmp_path / "one", [*rows, ("a film without end", 1)], [(f"test {n}", n % 2) for n in range(40)])
+    more = everything(ChoiceTask("sst2", source=str(folder)))
+    assert len(times) == 3
+    assert sum(map(len, more.values())) > sum(map(len, first.values()))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reference import convolutions as twins
 from surpass.errors import DataError
 from surpass.models.convnets import AlexNet, ConvNet, MobileNetV2, ResNet50, SmallNet, multiply_adds
+from surpass.models.convnets_folding import folded, pairs
 from surpass.models.convnets_known import NETWORKS, network_of
 from surpass.models.convnets_lite import EfficientNetLite
 from surpass.models.image_configs import cost_of_convolution
@@ -239,3 +240,50 @@ class TestFiles:
         with pytest.raises(DataError, match="cannot be read as pickled weights alone"):
             resolve(f"dir:{path}(weights=bin)")
         assert not (tmp_path / "was-here").exists()
+
+
+class TestFolded:
+    @pytest.mark.parametrize(
+        "build", [MobileNetV2, lambda: EfficientNetLite(1.0, 1.0), ResNet50, AlexNet, lambda: SmallNet(8)]
+    )
+    def test_states_are_the_same_up_to_rounding(self, build):
+        network, given = lively(build()), images(3, 65)
+        for numbers, most in ((torch.float32, 1e-4), (torch.float64, 1e-12)):
+            network, given = network.to(numbers), given.to(numbers)
+            plain = network(given)
+            with folded(network):
+                found = network(given)
+            torch.testing.assert_close(found, plain, rtol=0, atol=most * float(plain.abs().max()))
+            assert torch.equal(network(given), plain)
+        assert not any("forward" in vars(module) for module in network.modules())
+
+    @pytest.mark.parametrize("build", [MobileNetV2, lambda: EfficientNetLite(1.1, 1.2), ResNet50])
+    def test_every_normalisation_has_its_convolution(self, build):
+        network = build()
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        found = pairs(network)
+        assert {id(norm) for _, norm in found} == set(map(id, norms))
+        assert all(layer.out_channels == norm.num_features for layer, norm in found)
+
+    def test_a_convolution_that_already_runs_otherwise_does_so_again_afterwards(self):
+        network = lively(MobileNetV2())
+        layer = pairs(network)[0][0]
+        layer.forward = before = layer.forward
+        with folded(network):
+            assert layer.forward is not before
+        assert layer.forward is before
+
+    def test_other_networks_stay_as_they_are(self):
+        other = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4)).eval()
+        with folded(other):
+            assert not any("forward" in vars(module) for module in other.modules())
+
+
+def test_without_gradient_nothing_that_was_given_changes():
+    for build in (MobileNetV2, lambda: EfficientNetLite(1.0, 1.0), ResNet50, lambda: SmallNet(8)):
+        network, given = lively(build()), images(2, 64)
+        before = given.clone()
+        found = network(given)
+        assert torch.equal(given, before)
+        with torch.enable_grad():
+            assert torch.equal(network(given).detach(), found)

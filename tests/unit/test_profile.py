@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from importlib import import_module
+from threading import Thread
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from surpass.cli import app
 from surpass.clock import ELSEWHERE, KINDS, Clock, running, spent
 from surpass.errors import ConfigError
 from surpass.opening import open_store
-from surpass.profiling import profile
+from surpass.profiling import SAID_HERE, profile, said_here
 from surpass.recipes.finding import find_study
 
 CHESS = ["chess", "pairs=1-2", "seeds=1", "num_train=64", "num_test=32", "epochs=1"]
@@ -76,6 +78,31 @@ class TestClock:
         assert clock.seconds["evaluation"] == 3.0
         assert clock.calls["evaluation"] == 1
 
+    def test_what_counts_where_nothing_is_said(self):
+        hands = Hands()
+        clock = Clock(hands, "evaluation")
+        with running(clock):
+            hands.go(1)
+            with spent("input/output"):
+                hands.go(2)
+        assert (clock.seconds["evaluation"], clock.seconds["input/output"]) == (1.0, 2.0)
+        assert not clock.seconds[ELSEWHERE]
+
+    def test_other_threads_do_not_count(self):
+        hands = Hands()
+        clock = Clock(hands)
+
+        def work() -> None:
+            with spent("backward"):
+                hands.go(1)
+
+        with running(clock), spent("forward"):
+            thread = Thread(target=work)
+            thread.start()
+            thread.join()
+        assert clock.seconds["forward"] == 1.0
+        assert not clock.calls["backward"]
+
     def test_nobody_asks(self):
         clock = Clock(Hands())
         with running(clock):
@@ -83,6 +110,32 @@ class TestClock:
         with spent("forward"):
             pass
         assert not any(clock.calls.values())
+
+
+def test_functions_that_say_it_only_while_a_clock_runs():
+    def of(name: str) -> object:
+        module, _, path = name.partition(":")
+        found = import_module(module)
+        for each in path.split("."):
+            found = getattr(found, each)
+        return found
+
+    assert set(SAID_HERE.values()) <= set(KINDS)
+    plain = {name: of(name) for name in SAID_HERE}
+    with said_here():
+        assert all(of(name) is not function for name, function in plain.items())
+    assert {name: of(name) for name in SAID_HERE} == plain
+
+
+def test_what_a_stage_does_itself_is_a_kind():
+    from surpass.stages import Compare, Examples, Fit, Score
+
+    assert [stage.work for stage in (Examples, Score, Compare, Fit)] == [
+        "data",
+        "evaluation",
+        "evaluation",
+        ELSEWHERE,
+    ]
 
 
 def fits_of(words: list[str], kind: str = "fit") -> list[str]:
@@ -136,6 +189,36 @@ def test_of_a_stop_evaluation_is_told_apart(tmp_path):
     assert found.seconds["evaluation"] > 0
     assert found.calls["backward"] == found.said["num_steps"]
     assert found.peak > 1e6
+
+
+SAYS = {
+    "examples": ("data", "input/output"),
+    "features": ("data", "forward", "input/output"),
+    "fit": ("data", "forward", "backward", "optimizer", "input/output"),
+    "stop": ("data", "forward", "backward", "optimizer", "evaluation", "input/output"),
+    "label": ("data", "forward", "input/output"),
+    "score": ("input/output",),
+}
+
+
+def test_heads_and_passes(tmp_path):
+    write_texts(tmp_path / "texts.jsonl", 160)
+    for number in range(2):
+        save_tiny(tmp_path / str(number), "bert", seed=number)
+    words = [
+        "text-small",
+        f"task=text:{tmp_path / 'texts.jsonl'}",
+        f"pairs=dir:{tmp_path / '0'}>dir:{tmp_path / '1'}",
+        "seeds=1",
+        "num_train=16",
+        "num_test=16",
+        "num_validation=4",
+    ]
+    study, store = find_study(words[0], words[1:]), open_store(str(tmp_path / "store"))
+    for kind, wanted in SAYS.items():
+        found = profile(study, fits_of(words, kind)[0], store)
+        assert all(found.calls[each] for each in wanted), kind
+        assert found.seconds[ELSEWHERE] < 0.5 * found.total, kind
 
 
 def test_no_such_stage(tmp_path):

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from surpass.errors import ConfigError
-from surpass.hashing import unit
+from surpass.hashing import unit, units
 from surpass.tasks.splits import assign, group_keys, subsample
 
 SHARES = {"weak": 0.44, "student": 0.44, "validation": 0.03, "test": 0.09}
@@ -83,3 +83,9 @@ def test_sample_does_not_depend_on_the_order_of_ids():
 def test_sample_size_out_of_range_names_both_numbers(size):
     with pytest.raises(ConfigError, match=f"{size} examples asked for and 3 there"):
         subsample(["a", "b", "c"], size, 0)
+
+
+def test_numbers_of_many_keys_are_those_of_each():
+    keys = ["", "a", "ä/1", *map(str, range(500))]
+    assert units(keys, seed=7, purpose="x") == [unit(key, seed=7, purpose="x") for key in keys]
+    assert units([], seed=7, purpose="x") == []

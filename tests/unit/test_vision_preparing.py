@@ -13,6 +13,7 @@ from reference.pictures import BIT, as_processed, file_of, picture, some_files
 from surpass.errors import ConfigError, DataError
 from surpass.models.image_examples import in_colour, prepared
 from surpass.models.image_preparing import Preparation, read_preparation, with_pixels
+from surpass.models.vision import normalised
 
 NORM = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
 PROCESSORS = {
@@ -149,3 +150,14 @@ def test_no_torch():
     code = "import sys, surpass.models.image_preparing; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_pixels_are_normalised_as_one_by_one():
+    preparation = Preparation(None, (7, 5), None, 2, 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (3, 7, 5, 3), dtype=torch.uint8)
+    found = normalised(pixels, preparation)
+    mean, std = (torch.tensor(each)[:, None, None] for each in (preparation.mean, preparation.std))
+    plain = (pixels.permute(0, 3, 1, 2).float() * preparation.scale - mean) / std
+    assert torch.equal(found, plain)
+    assert found.is_contiguous(memory_format=torch.channels_last)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from surpass.errors import DataError
 from surpass.hub import one_line
@@ -38,6 +38,7 @@ _UNREADABLE = (
     RuntimeError,  # a zip file with a password
     NotImplementedError,  # a zip file with a compression that Python lacks
 )
+_BUFFER = 1 << 18
 _POINTER = b"version https://git-lfs"
 
 
@@ -182,16 +183,21 @@ def _stream(part: FilePart, stack: ExitStack) -> IO[bytes]:
 def _decompressed(stream: IO[bytes], name: str, stack: ExitStack) -> IO[bytes]:
     ending = os.path.splitext(name)[1].lower()
     if ending == ".gz":
-        return cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=stream)))
+        return _buffered(gzip.GzipFile(fileobj=stream), stack)
     if ending == ".bz2":
-        return stack.enter_context(bz2.BZ2File(stream))
+        return _buffered(bz2.BZ2File(stream), stack)
     if ending == ".xz":
-        return stack.enter_context(lzma.LZMAFile(stream))
+        return _buffered(lzma.LZMAFile(stream), stack)
     if ending == ".zst":
         import pyarrow as pa
 
         return io.BytesIO(stack.enter_context(pa.CompressedInputStream(stream, "zstd")).read())
     return stream
+
+
+def _buffered(stream: Any, stack: ExitStack) -> IO[bytes]:
+    """The same, whose lines are found by compiled code; closing it closes the stream."""
+    return cast(IO[bytes], stack.enter_context(io.BufferedReader(stream, _BUFFER)))
 
 
 @cache

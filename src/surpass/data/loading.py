@@ -251,10 +251,10 @@ def _items(found: Found, part: FilePart, notes: Counter[str]) -> Iterator[Item]:
     rows = rows_of(part, found.columns) if found.layout is None else hub_rows(part, found.layout)
     for number, row in enumerate(rows):
         form = form or _form(found.data_set, part, row)
-        missing = [column for column in form.columns if column not in row]
-        if missing:
-            raise DataError(f"{part}, row {number}: there is no {missing[0]!r}; mend it or fetch it again")
-        if any(row[column] is None for column in form.columns):
+        if not row.keys() >= set(form.columns):
+            missing = next(column for column in form.columns if column not in row)
+            raise DataError(f"{part}, row {number}: there is no {missing!r}; mend it or fetch it again")
+        if None in map(row.get, form.columns):
             notes[_MISSING] += 1
             continue
         try:

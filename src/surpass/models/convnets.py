@@ -39,10 +39,33 @@ def spatial_mean(maps_NCHW: Tensor) -> Tensor:
     return maps_NCHW.mean(dim=(2, 3))
 
 
+def cut(maps: Tensor) -> Tensor:
+    """Units cut at 0 and 6, in place where no gradient needs what was there."""
+    return functional.relu6(maps, inplace=not torch.is_grad_enabled())
+
+
+def rectified(maps: Tensor) -> Tensor:
+    """Units cut at 0, in place where no gradient needs what was there."""
+    return functional.relu(maps, inplace=not torch.is_grad_enabled())
+
+
+def added(given: Tensor, beside: Tensor) -> Tensor:
+    """Their sum, in place of the first where no gradient is wanted."""
+    return given + beside if torch.is_grad_enabled() else given.add_(beside)
+
+
+class Cut(nn.Module):
+    """`cut` as a module."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Of the same shape."""
+        return cut(maps)
+
+
 def _normed(inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution, normalisation, units that are cut at 0 and 6."""
     convolution = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outside), nn.ReLU6())
+    return nn.Sequential(convolution, nn.BatchNorm2d(outside), Cut())
 
 
 class InvertedResidual(nn.Module):
@@ -63,7 +86,7 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps."""
         given: Tensor = self.conv(x)
-        return x + given if self._adds else given
+        return added(given, x) if self._adds else given
 
 
 class MobileNetV2(ConvNet):
@@ -164,9 +187,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps."""
         beside = x if self.downsample is None else self.downsample(x)
-        hidden = functional.relu(self.bn1(self.conv1(x)))
-        hidden = functional.relu(self.bn2(self.conv2(hidden)))
-        return functional.relu(self.bn3(self.conv3(hidden)) + beside)
+        hidden = rectified(self.bn1(self.conv1(x)))
+        hidden = rectified(self.bn2(self.conv2(hidden)))
+        return rectified(added(self.bn3(self.conv3(hidden)), beside))
 
 
 class ResNet50(ConvNet):
@@ -196,7 +219,7 @@ class ResNet50(ConvNet):
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The mean of the last map, (N, 2048)."""
-        x = functional.relu(self.bn1(self.conv1(images_NCHW)))
+        x = rectified(self.bn1(self.conv1(images_NCHW)))
         x = functional.max_pool2d(x, 3, 2, 1)
         for stage in self._stages:
             for block in stage:
@@ -219,9 +242,9 @@ class SmallBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps."""
-        hidden = functional.relu(self.norm1(self.conv1(x)))
+        hidden = rectified(self.norm1(self.conv1(x)))
         beside = x if self.beside is None else self.beside(x)
-        return functional.relu(self.norm2(self.conv2(hidden)) + beside)
+        return rectified(added(self.norm2(self.conv2(hidden)), beside))
 
 
 class SmallNet(ConvNet):
@@ -250,7 +273,7 @@ class SmallNet(ConvNet):
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The mean of the last map, (N, 4 x width)."""
-        x = functional.relu(self.norm(self.stem(images_NCHW)))
+        x = rectified(self.norm(self.stem(images_NCHW)))
         for block in self.stages:
             x = block(x)
         return spatial_mean(x)

@@ -16,7 +16,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional
 
-from surpass.models.convnets import ConvNet, spatial_mean
+from surpass.models.convnets import ConvNet, added, cut, spatial_mean
 
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -39,15 +39,20 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps."""
-        padding = []
-        for size, kernel, stride in zip(
-            x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True
-        ):
-            lacking = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            padding += [lacking // 2, lacking - lacking // 2]
-        if any(padding):
-            x = functional.pad(x, padding)
-        return functional.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return self.convolve(x, self.weight, self.bias)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Maps to maps with these weights."""
+        lacking = [
+            max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+            for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
+        ]
+        before = [each // 2 for each in lacking]
+        behind = [each - each // 2 for each in lacking]
+        if before != behind:
+            x = functional.pad(x, (before[1], behind[1], before[0], behind[0]))
+            before = [0, 0]
+        return functional.conv2d(x, weight, bias, self.stride, before, self.dilation, self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -72,10 +77,10 @@ class LiteBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps."""
-        hidden = functional.relu6(self._bn0(self._expand_conv(x))) if self._widens else x
-        hidden = functional.relu6(self._bn1(self._depthwise_conv(hidden)))
+        hidden = cut(self._bn0(self._expand_conv(x))) if self._widens else x
+        hidden = cut(self._bn1(self._depthwise_conv(hidden)))
         given: Tensor = self._bn2(self._project_conv(hidden))
-        return x + given if self._adds else given
+        return added(given, x) if self._adds else given
 
 
 class EfficientNetLite(ConvNet):
@@ -110,10 +115,10 @@ class EfficientNetLite(ConvNet):
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The mean of the last map, (N, 1280)."""
-        x = functional.relu6(self._bn0(self._conv_stem(images_NCHW)))
+        x = cut(self._bn0(self._conv_stem(images_NCHW)))
         for block in self._blocks:
             x = block(x)
-        return spatial_mean(functional.relu6(self._bn1(self._conv_head(x))))
+        return spatial_mean(cut(self._bn1(self._conv_head(x))))
 
 
 def _rounded(channels: float) -> int:

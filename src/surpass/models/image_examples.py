@@ -9,9 +9,10 @@ Shape suffixes: N images, H height, W width.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from hashlib import sha256
@@ -65,8 +66,9 @@ def in_colour(data: bytes) -> Any:
     library = pillow("Image")
     try:
         with library.open(io.BytesIO(data)) as image:
-            turned = pillow("ImageOps").exif_transpose(image)
-            return _plain(library, turned)
+            # What is not turned is not copied.
+            pillow("ImageOps").exif_transpose(image, in_place=True)
+            return _plain(library, image)
     except MissingExtraError:
         raise
     # Whatever a damaged file makes the decoders of PIL raise.
@@ -77,7 +79,7 @@ def in_colour(data: bytes) -> Any:
 
 def _plain(library: Any, image: Any) -> Any:
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image.convert("RGB")
+        return image
     if image.mode.startswith("I") or image.mode == "F":
         return library.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
@@ -139,8 +141,11 @@ class ImageExamples:
             )
         self._ids, self._images = inputs["id"], inputs[IMAGE]
         self.preparation = preparation
-        size = 3 * preparation.sides[0] * preparation.sides[1]
-        self._kept: dict[int, Pixels] | None = {} if size * len(self._images) <= KEPT else None
+        self._shape = (*preparation.sides, 3)
+        self._kept: Pixels | None = None
+        if math.prod(self._shape) * len(self._images) <= KEPT:
+            self._kept = np.empty((len(self._images), *self._shape), np.uint8)
+        self._has = np.zeros(len(self._images), bool)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -154,7 +159,7 @@ class ImageExamples:
             found.update(data)
         return found.hexdigest()
 
-    def in_turn(self, passes: Iterable[Rows]) -> Iterator[Tensor]:
+    def in_turn(self, passes: Iterable[Rows]) -> Generator[Tensor, None, None]:
         """The images of each pass, uint8 (N, H, W, 3); those of the next are decoded meanwhile.
 
         Raises:
@@ -162,40 +167,66 @@ class ImageExamples:
             MissingExtraError: Pillow is missing.
         """
         pillow("Image")
-        waiting: deque[list[Future[Pixels]]] = deque()
+        waiting: deque[tuple[Pixels, list[Future[None]]]] = deque()
         try:
             for rows in passes:
-                waiting.append([_threads().submit(self._pixels, row) for row in rows.tolist()])
-                if len(waiting) > AHEAD:
-                    yield _together(waiting.popleft())
+                waiting.append(self._begun(rows))
+                if len(waiting) > AHEAD or _num_threads() == 1:
+                    yield _ended(*waiting.popleft())
             while waiting:
-                yield _together(waiting.popleft())
+                yield _ended(*waiting.popleft())
         finally:
-            for futures in waiting:
+            for _, futures in waiting:
                 for future in futures:
                     future.cancel()
 
+    def _begun(self, rows: Rows) -> tuple[Pixels, list[Future[None]]]:
+        """Memory for the images of a pass, and what fills it; with one core alone it is full at once."""
+        if self._kept is not None and self._has[rows].all():
+            return self._kept[rows], []
+        images_NHWC = np.empty((len(rows), *self._shape), np.uint8)
+        if _num_threads() == 1:
+            self._fill(images_NHWC, rows)
+            return images_NHWC, []
+        each = -(-len(rows) // _num_threads())
+        parts = [slice(start, start + each) for start in range(0, len(rows), each)]
+        return images_NHWC, [_threads().submit(self._fill, images_NHWC[part], rows[part]) for part in parts]
+
+    def _fill(self, images_NHWC: Pixels, rows: Rows) -> None:
+        for place, row in enumerate(rows.tolist()):
+            if self._kept is not None and self._has[row]:
+                images_NHWC[place] = self._kept[row]
+                continue
+            images_NHWC[place] = self._pixels(row)
+            if self._kept is not None:
+                self._kept[row] = images_NHWC[place]
+                self._has[row] = True
+
     def _pixels(self, row: int) -> Pixels:
-        if self._kept is not None and row in self._kept:
-            return self._kept[row]
         data = self._images[row].as_py()
         try:
             if data is None:
                 raise DataError("is missing")
-            pixels = prepared(in_colour(data), self.preparation)
+            return prepared(in_colour(data), self.preparation)
         except DataError as error:
             raise DataError(
                 f"the image of example {self._ids[row].as_py()!r} {error}; mend its file or leave it out"
             ) from error
-        if self._kept is not None:
-            self._kept[row] = pixels
-        return pixels
+
+
+@cache
+def _num_threads() -> int:
+    """Of those that decode: as many as cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_THREADS, cores)
 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="images")
+    return ThreadPoolExecutor(_num_threads(), thread_name_prefix="images")
 
 
-def _together(futures: list[Future[Pixels]]) -> Tensor:
-    return torch.from_numpy(np.stack([future.result() for future in futures]))
+def _ended(images_NHWC: Pixels, futures: list[Future[None]]) -> Tensor:
+    for future in futures:
+        future.result()
+    return torch.from_numpy(images_NHWC)

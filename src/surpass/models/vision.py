@@ -11,7 +11,8 @@ Shape suffixes: N images, C classes (in `NCHW` colours), H height, W width, D fe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Self
 
 import numpy as np
@@ -19,10 +20,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from surpass.clock import spent
 from surpass.errors import ConfigError
+from surpass.models.convnets_folding import folded
 from surpass.models.device import place
 from surpass.models.heads import logits_of, new_head, scored_of
 from surpass.models.image_examples import ImageExamples
+from surpass.models.image_preparing import Preparation
 from surpass.models.layers import require_layer
 from surpass.models.names import ReadOut, read_name
 from surpass.models.recompute import SavesMemory
@@ -142,8 +146,17 @@ class VisionChoice(SavesMemory):
             _require_place(self._reader[0], read_out)
         passes = [rows] if torch.is_grad_enabled() else self._cut(rows)
         with self._weights_computed_once():
-            parts = [self._read(images_NHWC, read_outs) for images_NHWC in examples.in_turn(passes)]
+            parts = [self._read(images_NHWC, read_outs) for images_NHWC in _told(examples.in_turn(passes))]
         return [torch.cat(of_one) for of_one in zip(*parts, strict=True)]
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Read examples without gradient while the weights stay as they are, which is faster.
+
+        States differ by rounding (`convnets_folding`).
+        """
+        with torch.no_grad(), folded(self.body):
+            yield
 
     def passes(self, examples: ImageExamples, num_examples: int) -> list[Rows]:
         """All examples in equal groups, in their order."""
@@ -163,15 +176,10 @@ class VisionChoice(SavesMemory):
         return [rows[start : start + size] for start in range(0, max(len(rows), 1), size)]
 
     def _read(self, images_NHWC: Tensor, read_outs: Sequence[ReadOut]) -> list[Tensor]:
-        preparation = self._reader[0].preparation
-        images_NCHW = images_NHWC.to(self.place.device).permute(0, 3, 1, 2).float().mul_(preparation.scale)
-        mean = images_NCHW.new_tensor(preparation.mean)[:, None, None]
-        std = images_NCHW.new_tensor(preparation.std)[:, None, None]
+        with spent("data"):
+            images_NCHW = normalised(images_NHWC.to(self.place.device), self._reader[0].preparation)
         with self.place.fast():
-            return [
-                states_ND.float()
-                for states_ND in self._reader[0](images_NCHW.sub_(mean).div_(std), read_outs)
-            ]
+            return [states_ND.float() for states_ND in self._reader[0](images_NCHW, read_outs)]
 
     @torch.no_grad()
     def _probe(self, read_outs: Sequence[ReadOut]) -> list[Tensor]:
@@ -183,3 +191,26 @@ def _require_place(reader: Reader, read_out: ReadOut) -> None:
     if read_out.layer is not None and not reader.blocks:
         raise ConfigError(f"{reader.name} has no layers to choose from; leave layer out of its name")
     require_layer(reader.name, read_out.layer, len(reader.blocks))
+
+
+def _told(turn: Generator[Tensor, None, None]) -> Iterator[Tensor]:
+    """The same images; waiting for them is time spent on data."""
+    with closing(turn):
+        while True:
+            with spent("data"):
+                images_NHWC = next(turn, None)
+            if images_NHWC is None:
+                return
+            yield images_NHWC
+
+
+def normalised(images_NHWC: Tensor, preparation: Preparation) -> Tensor:
+    """What a body sees of pixels: float32 (N, C, H, W), colours last in memory.
+
+    Colours are multiplied, moved and divided along whole rows of pixels, for which processors have wide
+    instructions.
+    """
+    width = images_NHWC.shape[2]
+    rows = images_NHWC.flatten(2).float()
+    mean, std = (rows.new_tensor(each).repeat(width) for each in (preparation.mean, preparation.std))
+    return rows.mul_(preparation.scale).sub_(mean).div_(std).view(images_NHWC.shape).permute(0, 3, 1, 2)

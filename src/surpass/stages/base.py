@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from surpass.artifact import Artifact
+from surpass.clock import ELSEWHERE
 from surpass.errors import SurpassError
 from surpass.identity import digest_of, identity_fields
 from surpass.tasks import Task
@@ -62,6 +63,9 @@ class Stage:
     version: ClassVar[int]
     runs_in: ClassVar[str] = "surpass.stages"
     """The module that running it imports; the engine does so before the clock starts."""
+
+    work: ClassVar[str] = ELSEWHERE
+    """What its time is spent on, but for what its code says (`clock.KINDS`): the one thing that it does."""
 
     @property
     def label(self) -> str:

@@ -33,6 +33,7 @@ class Blend(ModelStage):
     kind: ClassVar[str] = "blend"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.train.average"
+    work: ClassVar[str] = "optimizer"
 
     model: str = execution_field()
     examples: ExampleStage

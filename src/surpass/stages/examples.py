@@ -33,6 +33,7 @@ class Examples(ExampleStage):
 
     kind: ClassVar[str] = "examples"
     version: ClassVar[int] = 1
+    work: ClassVar[str] = "data"
 
     task: Task
     part: str
@@ -104,6 +105,7 @@ class Hint(ExampleStage):
 
     kind: ClassVar[str] = "hint"
     version: ClassVar[int] = 1
+    work: ClassVar[str] = "data"
 
     examples: Examples
     labels: LabelStage
@@ -148,6 +150,7 @@ class Truth(LabelStage):
 
     kind: ClassVar[str] = "truth"
     version: ClassVar[int] = 1
+    work: ClassVar[str] = "data"
 
     examples: ExampleStage
 

@@ -71,6 +71,7 @@ class Relabel(LabelStage):
     kind: ClassVar[str] = "relabel"
     version: ClassVar[int] = 2
     runs_in: ClassVar[str] = "surpass.relabelling"
+    work: ClassVar[str] = "data"
 
     labels: tuple[LabelStage, ...]
     rule: str
@@ -129,6 +130,7 @@ class Score(Stage):
     kind: ClassVar[str] = "score"
     version: ClassVar[int] = 2
     runs_in: ClassVar[str] = "surpass.scoring"
+    work: ClassVar[str] = "evaluation"
 
     labels: LabelStage
     examples: Examples
@@ -157,6 +159,7 @@ class Compare(Stage):
     kind: ClassVar[str] = "compare"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.scoring"
+    work: ClassVar[str] = "evaluation"
 
     student: LabelStage
     weak: LabelStage

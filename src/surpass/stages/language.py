@@ -45,6 +45,7 @@ class Prompt(ModelStage):
     kind: ClassVar[str] = "prompt"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.train.language"
+    work: ClassVar[str] = "data"
     has_weights: ClassVar[bool] = False
 
     model: str = execution_field()

@@ -45,6 +45,7 @@ class RollOuts(LabelStage):
     kind: ClassVar[str] = "rollouts"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.rollouts"
+    work: ClassVar[str] = "forward"
 
     source: ModelStage | str
     examples: Steps
@@ -133,6 +134,7 @@ class Synthetic(LabelStage):
     kind: ClassVar[str] = "synthetic"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.solving"
+    work: ClassVar[str] = "data"
 
     labels: LabelStage
     examples: Steps | Outcomes
@@ -186,6 +188,7 @@ class Rate(Stage):
     kind: ClassVar[str] = "rate"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.solving"
+    work: ClassVar[str] = "evaluation"
 
     solutions: SolutionStage
     labels: LabelStage | None = None

@@ -100,6 +100,7 @@ class Retrain(StatesHead):
     kind: ClassVar[str] = "retrain"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.train.retrain"
+    work: ClassVar[str] = "optimizer"
 
     labels: LabelStage | Literal["truth"]
     num_subsets: int = 20

@@ -40,6 +40,7 @@ class Sample(Stage):
     kind: ClassVar[str] = "sample"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.world.drawing"
+    work: ClassVar[str] = "forward"
 
     source: ModelStage | str
     examples: ExampleStage

@@ -43,6 +43,7 @@ class Written(Stage):
     kind: ClassVar[str] = "written"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.solving"
+    work: ClassVar[str] = "forward"
 
     examples: ExampleStage
     num_samples: int
@@ -94,6 +95,7 @@ class Graded(SolutionStage):
 
     kind: ClassVar[str] = "graded"
     version: ClassVar[int] = 1
+    work: ClassVar[str] = "evaluation"
 
     samples: Sample | Written
     grader: str = "prm800k"
@@ -164,6 +166,7 @@ class Chosen(SolutionStage):
 
     kind: ClassVar[str] = "chosen"
     version: ClassVar[int] = 1
+    work: ClassVar[str] = "data"
 
     solutions: SolutionStage
     per_problem: int
@@ -224,6 +227,7 @@ class Steps(ExampleStage):
     kind: ClassVar[str] = "steps"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.solving"
+    work: ClassVar[str] = "data"
 
     solutions: SolutionStage
     whole: bool = False
@@ -274,6 +278,7 @@ class Outcomes(ExampleStage):
     kind: ClassVar[str] = "outcomes"
     version: ClassVar[int] = 1
     runs_in: ClassVar[str] = "surpass.solving"
+    work: ClassVar[str] = "data"
 
     solutions: SolutionStage
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from surpass.errors import DataError
-from surpass.hashing import unit
+from surpass.hashing import units
 from surpass.tasks import splits
 from surpass.tasks.tables import PROPORTIONS
 
@@ -73,10 +74,7 @@ class Pools(NamedTuple):
 
 def pools(items: Mapping[str, Sequence[tuple[Any, ...]]], notes: Mapping[str, int]) -> Pools:
     """Items by role, without those whose strings cannot be written, such as half of an emoji."""
-    train, test = (
-        [item for item in items.get(role, ()) if _is_whole("".join(x for x in item if isinstance(x, str)))]
-        for role in ("train", TEST)
-    )
+    train, test = (_whole(items.get(role, ())) for role in ("train", TEST))
     halved = sum(map(len, items.values())) - len(train) - len(test)
     return Pools(train, test, {**notes, **_counted({NO_UNICODE: halved})})
 
@@ -186,11 +184,18 @@ def _in_words(counts: Mapping[tuple[str, int], int], part: str, classes: Sequenc
 
 def _distinct(entries: Sequence[Entry], rows: Iterable[int], notes: Counter[str]) -> list[int]:
     """Of rows that say the same, the one whose group comes first; none if they have different labels."""
-    of_key: defaultdict[str, list[int]] = defaultdict(list)
+    of_key: dict[str, list[int]] = {}
     for row in rows:
-        of_key[entries[row].key].append(row)
+        key = entries[row].key
+        if key in of_key:
+            of_key[key].append(row)
+        else:
+            of_key[key] = [row]
     kept = []
     for same in of_key.values():
+        if len(same) == 1:
+            kept += same
+            continue
         if len({entries[row].label for row in same}) > 1:
             notes[CONTRADICTED] += len(same)
             continue
@@ -216,11 +221,19 @@ def _matched(entries: Sequence[Entry], rows: Sequence[int], seed: int, notes: Co
 
 def _chosen(rows: Sequence[int], keys: Sequence[str], count: int, seed: int, purpose: str) -> list[int]:
     """So many of some rows, at random, but by their keys alone."""
-    return sorted(rows, key=lambda row: unit(keys[row], seed=seed, purpose=purpose))[:count]
+    marks = units([keys[row] for row in rows], seed=seed, purpose=purpose)
+    return [row for _, row in sorted(zip(marks, rows, strict=True), key=itemgetter(0))][:count]
 
 
 def _counted(notes: Mapping[str, int]) -> dict[str, int]:
     return {what: count for what, count in notes.items() if count}
+
+
+def _whole(items: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Those whose strings can be written; all at once where all can."""
+    if _is_whole("".join([part for item in items for part in item if isinstance(part, str)])):
+        return list(items)
+    return [item for item in items if _is_whole("".join(part for part in item if isinstance(part, str)))]
 
 
 def _is_whole(text: str) -> bool:

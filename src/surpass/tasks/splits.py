@@ -13,7 +13,7 @@ from itertools import accumulate
 import pyarrow as pa
 
 from surpass.errors import ConfigError
-from surpass.hashing import unit
+from surpass.hashing import units
 
 
 def assign(keys: Sequence[str], proportions: Mapping[str, float], seed: int) -> list[str]:
@@ -32,7 +32,7 @@ def assign(keys: Sequence[str], proportions: Mapping[str, float], seed: int) -> 
         raise ConfigError(f"proportions {dict(proportions)} must be at least 0 and sum to 1")
     names = [name for name, share in proportions.items() if share > 0]
     bounds = list(accumulate(share for share in shares if share > 0))[:-1]
-    return [names[bisect_right(bounds, unit(key, seed=seed, purpose="split"))] for key in keys]
+    return [names[bisect_right(bounds, mark)] for mark in units(keys, seed=seed, purpose="split")]
 
 
 def group_keys(puzzles: pa.Table) -> list[str]:
@@ -55,5 +55,5 @@ def subsample(ids: Sequence[str], size: int | None, seed: int) -> list[int]:
     """
     if size is not None and not 0 <= size <= len(ids):
         raise ConfigError(f"{size} examples asked for and {len(ids)} there; ask for at most {len(ids)}")
-    marks = [unit(key, seed=seed, purpose="order") for key in ids]
+    marks = units(ids, seed=seed, purpose="order")
     return sorted(range(len(ids)), key=marks.__getitem__)[:size]

@@ -5,6 +5,7 @@ Shape suffixes: N examples.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from surpass.data.base import DataSet
 from surpass.data.catalog import DATA_SETS
 from surpass.data.loading import Found, digests, find, load
 from surpass.errors import ConfigError
-from surpass.identity import execution_field, identity_field, remembered_digest
+from surpass.identity import digest_of, execution_field, identity_field, remembered_digest
 from surpass.tasks import protocol, splits
 from surpass.tasks.base import ExampleTables
 from surpass.tasks.tables import (
@@ -33,6 +34,8 @@ from surpass.tasks.tables import (
     require_known,
 )
 from surpass.tasks.text_table import Columns, TextTable, no_table, read_text_table, template_columns, text_id
+
+_MOST_READ = 2
 
 
 class Texts(NamedTuple):
@@ -57,6 +60,10 @@ class Texts(NamedTuple):
     in_turn: tuple[str, ...] = ()
     difficulty_N: npt.NDArray[np.float32] | None = None
     attribute: pa.Array | None = None
+
+
+_read: OrderedDict[tuple[str, int, str], Texts] = OrderedDict()
+"""Data sets that this process has read, the last two: a worker is given a task anew with every stage."""
 
 
 class TextsTask(TableTask):
@@ -171,7 +178,15 @@ class ChoiceTask(TextsTask):
 
     @cached_property
     def texts(self) -> Texts:
-        """All of them, without those that the protocol leaves out."""
+        """All of them, without those that the protocol leaves out; read once for all equal tasks."""
+        key = (repr(self._found), self.split_seed, digest_of(self.digests()))
+        if key not in _read:
+            _read[key] = self._cut()
+            while len(_read) > _MOST_READ:
+                _read.popitem(last=False)
+        return _read[key]
+
+    def _cut(self) -> Texts:
         loaded = load(self._found)
         pools = protocol.pools(loaded.items, loaded.notes)
         train, test = ([protocol.Entry(*item) for item in pool] for pool in (pools.train, pools.test))

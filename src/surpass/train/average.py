@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from surpass.clock import spent
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
 from surpass.train.label import load_source
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 def run_blend(stage: Blend, context: Context) -> dict[str, Any]:
     """Average the weights, in float64; of heads on frozen states these alone."""
     if stage.features is not None:
-        states = _heads(stage, stage.features, context)
+        with spent("input/output"):
+            states = _heads(stage, stage.features, context)
         save_weights(_mean(states, stage.weights), context.out / "model.safetensors")
         return {"model": stage.model}
-    inputs = Inputs.read(context.find(stage.examples))
-    # New weights, where the model has any, are those that the first fit began with.
-    torch.manual_seed(stage.seed + INITIAL_WEIGHTS)
-    models = [load_model(resolve(stage.model), inputs.table)]
-    models += [load_source(fit, inputs.table, context) for fit in stage.fits]
+    with spent("input/output"):
+        inputs = Inputs.read(context.find(stage.examples))
+        # New weights, where the model has any, are those that the first fit began with.
+        torch.manual_seed(stage.seed + INITIAL_WEIGHTS)
+        models = [load_model(resolve(stage.model), inputs.table)]
+        models += [load_source(fit, inputs.table, context) for fit in stage.fits]
     states = [model.state_dict() for model in models]
     save_weights(_mean(states, stage.weights), context.out / "model.safetensors")
     return {"model": stage.model}

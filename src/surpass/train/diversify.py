@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from surpass import labels as lb
+from surpass.clock import spent
 from surpass.errors import DataError, Stopped
 from surpass.train.features import states_of
 from surpass.train.loop import padded_probs
@@ -132,15 +133,17 @@ class Learned(NamedTuple):
 
 def run_diversify(stage: Diversify, context: Context) -> dict[str, Any]:
     """Train the heads, and keep the one that the judge agrees with."""
-    learned = _learned(stage, context)
-    target_inputs = Inputs.read(context.find(stage.target.examples))
-    target = states_of(context, stage.target, target_inputs.ids)
+    with spent("data"):
+        learned = _learned(stage, context)
+        target_inputs = Inputs.read(context.find(stage.target.examples))
+        target = states_of(context, stage.target, target_inputs.ids)
     heads, losses = train(stage, learned, target, context)
-    probs_HMC = predicted(heads, target)
-    judge = _judged(stage, target_inputs, context)
-    rows = disputed(probs_HMC, np.flatnonzero(judge >= 0), stage.queries)
-    right_HQ = probs_HMC[:, rows].argmax(dim=2).numpy() == judge[rows]
-    kept = int(right_HQ.sum(axis=1).argmax())
+    with spent("evaluation"):
+        probs_HMC = predicted(heads, target)
+        judge = _judged(stage, target_inputs, context)
+        rows = disputed(probs_HMC, np.flatnonzero(judge >= 0), stage.queries)
+        right_HQ = probs_HMC[:, rows].argmax(dim=2).numpy() == judge[rows]
+        kept = int(right_HQ.sum(axis=1).argmax())
     chosen = {f"head.{name}": tensor[kept].contiguous() for name, tensor in heads.parts.items()}
     save_file(chosen, context.out / "model.safetensors")
     save_file(heads.parts, context.out / "heads.safetensors")
@@ -214,17 +217,20 @@ def train(stage: Diversify, learned: Learned, target: Known, context: Context) -
     for step, rows in enumerate(batches(num_examples, recipe, stage.seed)):
         optimizer.param_groups[0]["lr"] = recipe.rate(step, num_steps)
         optimizer.zero_grad(set_to_none=True)
-        loss = objective(
-            heads(learned.states[rows]),
-            learned.labels_NC[rows],
-            learned.weight_N[rows],
-            heads(target[next(others)]),
-            prior_C,
-            mutual=stage.mutual,
-            prior=stage.prior,
-        )
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        with spent("forward"):
+            loss = objective(
+                heads(learned.states[rows]),
+                learned.labels_NC[rows],
+                learned.weight_N[rows],
+                heads(target[next(others)]),
+                prior_C,
+                mutual=stage.mutual,
+                prior=stage.prior,
+            )
+        with spent("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        with spent("optimizer"):
+            optimizer.step()
         losses[step] = loss.detach()
         context.report((step + 1) / num_steps)
         if context.stop():

@@ -134,13 +134,15 @@ def run_adapt(stage: Adapt, context: Context) -> dict[str, Any]:
     Of the task's question and of hints, which come from labels, nothing is read.
     """
     source = _causal(stage.model)
-    inputs = Inputs.read(context.find(stage.examples))
-    texts = inputs.table.drop_columns([name for name in (ASK, HINT) if name in inputs.table.column_names])
-    torch.manual_seed(stage.seed)
-    model = load_model(source, texts)
+    with spent("input/output"):
+        inputs = Inputs.read(context.find(stage.examples))
+        texts = inputs.table.drop_columns([name for name in (ASK, HINT) if name in inputs.table.column_names])
+        torch.manual_seed(stage.seed)
+        model = load_model(source, texts)
     if context.save_memory:
         model.save_memory()
-    examples = model.encode(texts)
+    with spent("data"):
+        examples = model.encode(texts)
     running = Running(
         checkpoint=context.work / "checkpoint.safetensors",
         checkpoint_seconds=context.checkpoint_seconds,

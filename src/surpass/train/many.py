@@ -16,6 +16,7 @@ from torch import Tensor
 
 from surpass import labels as lb
 from surpass.artifact import Artifact
+from surpass.clock import spent
 from surpass.errors import DataError, SurpassError
 from surpass.models.adapters import find_adapter
 from surpass.models.heads import Scored, new_head, with_hidden
@@ -45,17 +46,21 @@ def run_all(stages: Sequence[Fit | Stop], contexts: Sequence[Context]) -> list[d
     ready: list[_Ready | SurpassError] = []
     for stage, context in zip(stages, contexts, strict=True):
         try:
-            ready.append(_prepared(stage, context))
+            with spent("data"):
+                ready.append(_prepared(stage, context))
         except SurpassError as error:
             ready.append(error)
     lanes = [each.lane for each in ready if isinstance(each, _Ready)]
-    trained = iter(fit_heads(lanes))
+    # Products and losses; what else it does, profiles tell apart (`profiling.SAID_HERE`).
+    with spent("forward"):
+        trained = iter(fit_heads(lanes))
     for each, stage, context in zip(ready, stages, contexts, strict=True):
         outcome = each if isinstance(each, SurpassError) else next(trained)
         if isinstance(each, SurpassError) or isinstance(outcome, SurpassError):
             results.append(outcome)  # type: ignore[arg-type]
         else:
-            results.append(_finished(each, stage, context, outcome))
+            with spent("input/output"):
+                results.append(_finished(each, stage, context, outcome))
     return results
 
 
@@ -187,9 +192,10 @@ def _judged(stage: Stop, context: Context) -> tuple[Way, Any]:
     way = Way(context.work)
 
     def look(number: int, head: HeadState) -> None:
-        said_N = head_logits(head, states).argmax(1)
-        accuracy = float((said_N == best_N).double().mean())
-        way.passed(number, accuracy, lambda path: save_weights(head, path))
+        with spent("evaluation"):
+            said_N = head_logits(head, states).argmax(1)
+            accuracy = float((said_N == best_N).double().mean())
+            way.passed(number, accuracy, lambda path: save_weights(head, path))
 
     return way, look
 
@@ -214,17 +220,20 @@ def _finished(ready: _Ready, stage: Fit | Stop, context: Context, trained: Train
 
 def label_by_head(stage: Label, features: Features, context: Context) -> dict[str, Any]:
     """Label examples with a head on frozen states; the body is not loaded."""
-    examples = Candidates.read(context.find(stage.examples))
-    head = _head_of(stage, features, context, examples.num_classes)
-    known = states_of(context, features, examples.ids)
+    with spent("input/output"):
+        examples = Candidates.read(context.find(stage.examples))
+        head = _head_of(stage, features, context, examples.num_classes)
+    with spent("data"):
+        known = states_of(context, features, examples.ids)
     probs: list[Tensor] = []
-    for part, states in known.chunks(_LABELLED_AT_ONCE):
-        probs.append(head_logits(head, states).softmax(1))
-        context.report(part.stop / len(known))
-    pq.write_table(
-        lb.label_table(examples.ids, list(torch.cat(probs).numpy())), context.out / "labels.parquet"
-    )
-    lost = lost_tokens(context, features, examples.ids)
+    with spent("forward"):
+        for part, states in known.chunks(_LABELLED_AT_ONCE):
+            probs.append(head_logits(head, states).softmax(1))
+            context.report(part.stop / len(known))
+    with spent("input/output"):
+        labels = lb.label_table(examples.ids, list(torch.cat(probs).numpy()))
+        pq.write_table(labels, context.out / "labels.parquet")
+        lost = lost_tokens(context, features, examples.ids)
     return {"num_examples": len(examples.ids)} | ({"truncated": lost} if lost else {})
 
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from surpass.clock import spent
 from surpass.disk import atomic_write
 from surpass.errors import Stopped
 from surpass.models.names import ReadOut
@@ -39,20 +41,39 @@ _EMBEDDED_AT_ONCE = 256
 
 def run_features(stage: Features, context: Context) -> dict[str, Any]:
     """Read all examples once, each under one id, and write their states."""
-    inputs = Inputs.of(_distinct([Inputs.read(context.find(part)).table for part in stage.parts]))
-    model = load_source(stage.source, inputs.table, context)
-    model.eval()
-    examples = model.encode(inputs.table)
+    with spent("input/output"):
+        inputs = Inputs.of(_distinct([Inputs.read(context.find(part)).table for part in stage.parts]))
+        model = load_source(stage.source, inputs.table, context)
+        model.eval()
+    with spent("data"):
+        examples = model.encode(inputs.table)
+        passes = _passes(model, examples, len(inputs.ids), context.micro_batch)
     read_outs = list(stage.read_outs) or [own_read_out(stage)]
-    passes = _passes(model, examples, len(inputs.ids), context.micro_batch)
     order_N = np.concatenate(passes)
-    writer = _Shards(context, getattr(torch, stage.precision))
-    while writer.num_rows < len(order_N):
-        rows = _next_rows(passes, writer.num_rows)
-        with torch.no_grad():
-            writer.add(_states(model, examples, rows, read_outs))
-        context.report(writer.num_rows / len(order_N))
-    writer.close()
+    with spent("input/output"):
+        writer = _Shards(context, getattr(torch, stage.precision))
+    with _unchanged(model):
+        while writer.num_rows < len(order_N):
+            rows = _next_rows(passes, writer.num_rows)
+            with spent("forward"):
+                states = _states(model, examples, rows, read_outs)
+            with spent("input/output"):
+                writer.add(states)
+            context.report(writer.num_rows / len(order_N))
+    with spent("input/output"):
+        writer.close()
+        _write_rest(stage, model, examples, inputs, order_N, context)
+    return {
+        "num_examples": len(order_N),
+        "num_features": writer.num_features,
+        "read_outs": [list(read_out) for read_out in read_outs],
+    }
+
+
+def _write_rest(
+    stage: Features, model: Any, examples: Any, inputs: Inputs, order_N: Rows, context: Context
+) -> None:
+    """Which row is of which example, and the head of the model's own."""
     columns = {"id": pa.array(inputs.ids, pa.string()).take(pa.array(order_N))}
     lost_N = getattr(examples, "lost_N", None)
     if lost_N is not None:
@@ -61,11 +82,12 @@ def run_features(stage: Features, context: Context) -> dict[str, Any]:
     head = _own_head(stage, model)
     if head is not None:
         save_weights(head, context.out / "head.safetensors")
-    return {
-        "num_examples": len(order_N),
-        "num_features": writer.num_features,
-        "read_outs": [list(read_out) for read_out in read_outs],
-    }
+
+
+def _unchanged(model: Any) -> AbstractContextManager[None]:
+    """No gradient, and what a model can compute once for all passes while its weights stay as they are."""
+    unchanged: AbstractContextManager[None] = getattr(model, "unchanged", torch.no_grad)()
+    return unchanged
 
 
 def _distinct(tables: Sequence[pa.Table]) -> pa.Table:

@@ -33,6 +33,7 @@ import torch
 from safetensors.torch import save_file
 
 from surpass import labels as lb
+from surpass.clock import spent
 from surpass.errors import DataError, MissingExtraError
 from surpass.hashing import unit
 from surpass.train.features import read_states
@@ -96,12 +97,14 @@ def run_retrain(stage: Retrain, context: Context) -> dict[str, Any]:
     """Fit the head of a stage on the states of its examples."""
     scaling = _scikit("preprocessing").StandardScaler
     artifact = context.find(stage.examples)
-    inputs = Inputs.read(artifact)
-    labels = read_labels(stage, artifact, inputs, context)
+    with spent("data"):
+        inputs = Inputs.read(artifact)
+        labels = read_labels(stage, artifact, inputs, context)
     if not labels.num_rows:
         raise DataError(f"no example of {stage.examples.label} has a label to retrain by; label some of them")
     inputs = inputs.having(labels)
-    states = read_states(context, stage.features, inputs.ids).double()
+    with spent("data"):
+        states = read_states(context, stage.features, inputs.ids).double()
     pairs = states.ndim == 3
     states_ND = (states[:, 0] - states[:, 1] if pairs else states).numpy()
     scaler = scaling(with_mean=not pairs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surpass.clock import spent
 from surpass.errors import ConfigError, Stopped
 from surpass.train.label import load_source
 from surpass.train.run import Inputs, truncation
@@ -34,9 +35,11 @@ def run_sample(stage: Sample, context: Context) -> dict[str, Any]:
     inputs = Inputs.read(context.find(stage.examples))
     if "prompt" not in inputs.table.column_names:
         raise ConfigError("samples are drawn for prompts, and these examples have none")
-    model = load_source(stage.source, inputs.table, context)
+    with spent("input/output"):
+        model = load_source(stage.source, inputs.table, context)
     model.eval()
-    examples = model.encode(inputs.table)
+    with spent("data"):
+        examples = model.encode(inputs.table)
     shards = range(0, len(inputs.ids), stage.examples_per_shard)
     found: list[pa.Table] = []
     for number, start in enumerate(shards):
