@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from surpass.errors import DataError, MissingExtraError
+from surpass.models.depth import Below
 from surpass.models.image_preparing import Preparation
 from surpass.models.tokens import Rows
 
@@ -127,6 +128,9 @@ class ImageExamples:
         inputs: Columns `id` and `image`, the bytes of a file each.
         preparation: How the model sees them.
 
+    Attributes:
+        below: What the lower layers of a model give for them, where that is known.
+
     Raises:
         DataError: There is no such column.
     """
@@ -139,6 +143,7 @@ class ImageExamples:
             )
         self._ids, self._images = inputs["id"], inputs[IMAGE]
         self.preparation = preparation
+        self.below: Below | None = None
         size = 3 * preparation.sides[0] * preparation.sides[1]
         self._kept: dict[int, Pixels] | None = {} if size * len(self._images) <= KEPT else None
 

@@ -14,7 +14,7 @@ from surpass.models.sources import resolve
 from surpass.train.forms import form_of
 from surpass.train.mesh import Mesh
 from surpass.train.mesh_launch import run_on_mesh
-from surpass.train.run import Inputs, on_known_states, truncation, writes
+from surpass.train.run import Inputs, on_known_layers, on_known_states, truncation, writes
 
 if TYPE_CHECKING:
     from surpass.stages import Context, Label, ModelStage
@@ -29,7 +29,7 @@ def load_source(source: ModelStage | str, inputs: pa.Table, context: Context) ->
         return model
     model = load_model(resolve(source.model), inputs)
     source.load_into(model, context)
-    model.origin = source.origin
+    model.origin, model.origin_below = source.origin, getattr(source, "origin_below", None)
     return model
 
 
@@ -48,6 +48,7 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
         examples = model.encode(inputs.table)
     if context.ranks is None:
         labelling = on_known_states(model, examples, len(inputs.ids), context)
+        examples = on_known_layers(labelling, examples, len(inputs.ids), context, passes=1)
     else:
         context.ranks.split(model)
         labelling = context.ranks.spread(model)

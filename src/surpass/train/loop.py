@@ -24,6 +24,7 @@ from surpass.clock import spent
 from surpass.errors import DataError, Stopped
 from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
 from surpass.models.embedding import added_in_place
+from surpass.train.below import with_below
 from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
 from surpass.train.frozen import frozen, only_head
 from surpass.train.mesh_state import by_layout
@@ -162,7 +163,8 @@ def fit(
 ) -> Tensor:
     """Fine-tune a model in place on labels; parameters that want no gradient stay as they are.
 
-    Where the head alone is trained, what lies below it is computed once, if the model can (`SplitModel`).
+    Where the head alone is trained, what lies below it is computed once, if the model can (`SplitModel`);
+    so is what lies below the first trained layer, where that pays (`with_below`).
 
     Args:
         model: A `ChoiceModel`; where there are ranks, as they have spread it.
@@ -197,6 +199,11 @@ def fit(
     scores: Any = model
     if only_head(model, trained):
         scores = frozen(model, examples, len(labels.probs), running.micro_batch, running.stop)
+    elif ranks is None:
+        work = None if running.checkpoint is None else running.checkpoint.parent
+        examples = with_below(
+            model, examples, len(labels.probs), passes=recipe.epochs, folder=work, stop=running.stop
+        )
     saving = Saving(running.checkpoint_seconds)
     for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start, groups_of(examples)), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
