@@ -25,8 +25,9 @@ from surpass.models.families import load_model
 from surpass.models.layers import states_of_layers
 from surpass.models.moves import MoveChoice
 from surpass.models.sources import resolve
-from surpass.stages import TRUTH, Examples, Fit, Label
+from surpass.stages import TRUTH, Blend, Examples, Fit, Label, Stop
 from surpass.tasks.chess import ChessTask
+from surpass.train.below import pretrained_below
 from surpass.train.recipe import Recipe
 from surpass.train.run import load_fitted, save_weights
 
@@ -272,15 +273,19 @@ class TestStages:
         moved = {name for name, value in state.items() if not torch.equal(value, pretrained[name])}
         seldom = {f"policy.underpromotion.{name}" for name in ("weight", "bias")}
         assert moved | seldom == state_of(bench.run(LAST)).keys()
-        assert both.origin_below == LAST.origin_below is not None
+        assert pretrained_below(both) == pretrained_below(LAST) is not None
         assert np.isfinite(labels_of(bench, both)).all()
 
     def test_whose_lower_layers_are_the_pretrained_ones(self):
         digest = resolve(LAST.model).digest
-        assert LAST.origin_below == replace(LAST, adapter="lora(rank=2, layers=1)").origin_below == digest
-        assert replace(LAST, adapter="full").origin_below is None
-        assert replace(LAST, start=LAST).origin_below == digest
-        assert replace(LAST, start=replace(LAST, adapter="last(layers=2)")).origin_below is None
-        assert replace(LAST, start=replace(LAST, adapter="full")).origin_below is None
-        assert replace(LAST, start=replace(LAST, start=replace(LAST, adapter="full"))).origin_below is None
-        assert replace(LAST, model="cnn:8").origin_below is None
+        full = replace(LAST, adapter="full")
+        assert pretrained_below(LAST) == digest
+        assert pretrained_below(replace(LAST, adapter="lora(rank=2, layers=1)")) == digest
+        assert pretrained_below(Stop(fit=LAST, examples=EXAMPLES, labels=TRUTH)) == digest
+        assert pretrained_below(replace(LAST, start=LAST)) == digest
+        assert pretrained_below(full) is None
+        for start in (replace(LAST, adapter="last(layers=2)"), full, replace(LAST, start=full)):
+            assert pretrained_below(replace(LAST, start=start)) is None
+        assert pretrained_below(replace(LAST, model="cnn:8")) is None
+        blend = Blend(model=LAST.model, examples=EXAMPLES, fits=(LAST,), weights=(0.5, 0.5))
+        assert pretrained_below(blend) is None

@@ -87,17 +87,6 @@ class Fit(ModelStage):
         return resolve(self.model).digest if self.trains_head and self.keeps_changes else None
 
     @property
-    def origin_below(self) -> str | None:
-        """The pretrained weights, if those below the first trained layer are still theirs."""
-        if resolve(self.model).path is None or self.adapter == "full":
-            return None
-        start = self.start
-        if start is not None and start.origin is None:
-            same = getattr(start, "adapter", None) == self.adapter
-            return start.origin_below if same and isinstance(start, Fit) else None
-        return resolve(self.model).digest
-
-    @property
     def trains_head(self) -> bool:
         """Whether the head alone is trained."""
         return parse(self.adapter).name == "frozen"
@@ -284,11 +273,6 @@ class Stop(ModelStage):
     def origin(self) -> str | None:
         """That of the fit."""
         return self.fit.origin
-
-    @property
-    def origin_below(self) -> str | None:
-        """That of the fit."""
-        return self.fit.origin_below
 
     @cached_property
     def label(self) -> str:

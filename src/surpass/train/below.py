@@ -28,6 +28,7 @@ from surpass.clock import spent
 from surpass.environment import KEEP_BELOW
 from surpass.errors import ConfigError, Stopped
 from surpass.models.depth import Below, as_kept
+from surpass.models.sources import resolve
 
 Place = Literal["memory", "file"]
 
@@ -119,6 +120,21 @@ def with_below(
         _known[key] = below
         _forget(room)
     return model.knowing(examples, below)
+
+
+def pretrained_below(stage: Any) -> str | None:
+    """The digest of the pretrained weights, if a fit leaves those below its first trained layer as they were.
+
+    Also where it begins with another fit that did; early stopping is as its fit. None for all else.
+    """
+    fit = stage.fit if stage.kind == "stop" else stage
+    if fit.kind != "fit" or fit.adapter == "full" or resolve(fit.model).path is None:
+        return None
+    start = fit.start
+    if start is None or start.origin is not None:
+        return resolve(fit.model).digest
+    same = start.kind == "fit" and start.adapter == fit.adapter
+    return pretrained_below(start) if same else None
 
 
 def _room() -> float:

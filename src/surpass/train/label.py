@@ -11,6 +11,7 @@ import torch
 from surpass.clock import spent
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
+from surpass.train.below import pretrained_below
 from surpass.train.forms import form_of
 from surpass.train.mesh import Mesh
 from surpass.train.mesh_launch import run_on_mesh
@@ -29,7 +30,7 @@ def load_source(source: ModelStage | str, inputs: pa.Table, context: Context) ->
         return model
     model = load_model(resolve(source.model), inputs)
     source.load_into(model, context)
-    model.origin, model.origin_below = source.origin, getattr(source, "origin_below", None)
+    model.origin, model.origin_below = source.origin, pretrained_below(source)
     return model
 
 

@@ -196,14 +196,7 @@ def fit(
     average = Average(trained, ema) if ema else None
     start = _resumed(running, model, optimizer, kept, average)
     model.train()
-    scores: Any = model
-    if only_head(model, trained):
-        scores = frozen(model, examples, len(labels.probs), running.micro_batch, running.stop)
-    elif ranks is None:
-        work = None if running.checkpoint is None else running.checkpoint.parent
-        examples = with_below(
-            model, examples, len(labels.probs), passes=recipe.epochs, folder=work, stop=running.stop
-        )
+    scores, examples = _computed_once(model, trained, examples, len(labels.probs), recipe.epochs, running)
     saving = Saving(running.checkpoint_seconds)
     for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start, groups_of(examples)), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
@@ -235,6 +228,24 @@ def fit(
     if average is not None:
         average.apply()
     return kept["losses"]
+
+
+def _computed_once(
+    model: nn.Module,
+    trained: Sequence[nn.Parameter],
+    examples: Any,
+    num_examples: int,
+    epochs: int,
+    running: Running,
+) -> tuple[Any, Any]:
+    """What scores examples, and the examples: with the states of what stands still, where they are kept."""
+    if only_head(model, trained):
+        return frozen(model, examples, num_examples, running.micro_batch, running.stop), examples
+    if running.ranks is not None:
+        return model, examples
+    work = None if running.checkpoint is None else running.checkpoint.parent
+    stop = running.stop
+    return model, with_below(model, examples, num_examples, passes=epochs, folder=work, stop=stop)
 
 
 def snapshot_steps(num_steps: int, snapshots: int) -> list[int]:

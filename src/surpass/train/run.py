@@ -26,7 +26,7 @@ from surpass.models.families import load_model
 from surpass.models.low_rank import merged_state
 from surpass.models.sources import resolve
 from surpass.tasks.checkers import same_answer
-from surpass.train.below import with_below
+from surpass.train.below import pretrained_below, with_below
 from surpass.train.forms import Form, form_of
 from surpass.train.frozen import frozen
 from surpass.train.loop import Labels, Running, snapshot_steps
@@ -227,7 +227,7 @@ def prepare(stage: Fit, context: Context) -> Ready:
             stage.start.load_into(model, context)
     if context.ranks is not None:
         context.ranks.split(model)
-    model.origin, model.origin_below = stage.origin, stage.origin_below
+    model.origin, model.origin_below = stage.origin, pretrained_below(stage)
     find_adapter(stage.adapter)(model)
     if context.save_memory and hasattr(model, "save_memory"):
         model.save_memory()
