@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -29,6 +29,7 @@ from surpass.environment import KEEP_BELOW
 from surpass.errors import ConfigError, Stopped
 from surpass.models.depth import Below, as_kept
 from surpass.models.sources import resolve
+from surpass.train.frozen import frozen, only_head
 
 Place = Literal["memory", "file"]
 
@@ -72,6 +73,28 @@ def place_for(
             pays = (passes - 1) * flops > (passes + 1) * num_bytes * FLOPS_PER_BYTE[place]
             return place if pays else None
     return None
+
+
+def computed_once(
+    model: Any, trained: Sequence[nn.Parameter], examples: Any, num_examples: int, epochs: int, running: Any
+) -> tuple[Any, Any]:
+    """For a fit: what scores examples, and the examples, with the states of what stands still where kept.
+
+    Args:
+        model: The model.
+        trained: The parameters that are trained.
+        examples: What its `encode` gave.
+        num_examples: How many those are.
+        epochs: Of the fit.
+        running: A `loop.Running`.
+    """
+    if only_head(model, trained):
+        return frozen(model, examples, num_examples, running.micro_batch, running.stop), examples
+    if running.ranks is not None:
+        return model, examples
+    work = None if running.checkpoint is None else running.checkpoint.parent
+    stop = running.stop
+    return model, with_below(model, examples, num_examples, passes=epochs, folder=work, stop=stop)
 
 
 def with_below(

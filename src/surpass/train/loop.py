@@ -24,9 +24,8 @@ from surpass.clock import spent
 from surpass.errors import DataError, Stopped
 from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
 from surpass.models.embedding import added_in_place
-from surpass.train.below import with_below
+from surpass.train.below import computed_once
 from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
-from surpass.train.frozen import frozen, only_head
 from surpass.train.mesh_state import by_layout
 from surpass.train.order import Rows, batches, batches_per_epoch, groups_of
 from surpass.train.recipe import Recipe
@@ -196,7 +195,7 @@ def fit(
     average = Average(trained, ema) if ema else None
     start = _resumed(running, model, optimizer, kept, average)
     model.train()
-    scores, examples = _computed_once(model, trained, examples, len(labels.probs), recipe.epochs, running)
+    scores, examples = computed_once(model, trained, examples, len(labels.probs), recipe.epochs, running)
     saving = Saving(running.checkpoint_seconds)
     for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start, groups_of(examples)), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
@@ -228,24 +227,6 @@ def fit(
     if average is not None:
         average.apply()
     return kept["losses"]
-
-
-def _computed_once(
-    model: nn.Module,
-    trained: Sequence[nn.Parameter],
-    examples: Any,
-    num_examples: int,
-    epochs: int,
-    running: Running,
-) -> tuple[Any, Any]:
-    """What scores examples, and the examples: with the states of what stands still, where they are kept."""
-    if only_head(model, trained):
-        return frozen(model, examples, num_examples, running.micro_batch, running.stop), examples
-    if running.ranks is not None:
-        return model, examples
-    work = None if running.checkpoint is None else running.checkpoint.parent
-    stop = running.stop
-    return model, with_below(model, examples, num_examples, passes=epochs, folder=work, stop=stop)
 
 
 def snapshot_steps(num_steps: int, snapshots: int) -> list[int]:
