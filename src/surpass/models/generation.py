@@ -26,6 +26,7 @@ from surpass.errors import ConfigError, DataError
 from surpass.models.causal import read_causal
 from surpass.models.device import place
 from surpass.models.language import context_of
+from surpass.models.layers import blocks_of
 from surpass.models.names import MAX_TOKENS
 from surpass.models.prompts import PromptExamples, Rectangle, max_new_tokens_of, rectangle
 from surpass.models.recompute import SavesMemory
@@ -86,6 +87,16 @@ class Generator(SavesMemory):
     def head_parameters(self) -> list[nn.Parameter]:
         """What a linear probe would train: nothing, for there is no head."""
         return []
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of the body."""
+        return blocks_of(self.body)
+
+    def tried(self) -> Tensor:
+        """Logits behind a prompt of two tokens that says nothing."""
+        ones_NT = torch.ones(1, 2, dtype=torch.int64, device=self.place.device)
+        return self._logits(Rectangle(0 * ones_NT, ones_NT), keep=1)
 
     def reset_head(self) -> None:
         """There is none that could follow the unembedding."""

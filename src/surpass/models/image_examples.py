@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from surpass.errors import DataError, MissingExtraError
+from surpass.models.depth import Below
 from surpass.models.image_preparing import Preparation
 from surpass.models.tokens import Rows
 
@@ -129,6 +130,9 @@ class ImageExamples:
         inputs: Columns `id` and `image`, the bytes of a file each.
         preparation: How the model sees them.
 
+    Attributes:
+        below: What the lower layers of a model give for them, where that is known.
+
     Raises:
         DataError: There is no such column.
     """
@@ -141,6 +145,7 @@ class ImageExamples:
             )
         self._ids, self._images = inputs["id"], inputs[IMAGE]
         self.preparation = preparation
+        self.below: Below | None = None
         self._shape = (*preparation.sides, 3)
         self._kept: Pixels | None = None
         if math.prod(self._shape) * len(self._images) <= KEPT:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from surpass.clock import spent
 from surpass.errors import ConfigError, DataError, MissingExtraError
+from surpass.models.depth_texts import CutTexts
 from surpass.models.device import place
 from surpass.models.embedding import can_add_in_place
 from surpass.models.heads import Scored, logits_of
@@ -59,7 +60,7 @@ class Reading(NamedTuple):
         return self.max_tokens if self.room is None else min(self.max_tokens, self.room)
 
 
-class LanguageModel(SavesMemory):
+class LanguageModel(CutTexts, SavesMemory):
     """Scores classes of texts, or the texts of pairs, from one state of each text.
 
     `body` is the model below the head. There is no dropout, so that equal fits are equal.
@@ -185,7 +186,8 @@ class LanguageModel(SavesMemory):
 
     def _pooled(self, examples: TokenExamples, texts: Rows, read_outs: Sequence[ReadOut]) -> list[Tensor]:
         batch = padded(examples, texts, self.place.device)
-        seen = self._seen(batch, read_outs)
+        with self._from_below(examples, texts, batch.inside_NT):
+            seen = self._seen(batch, read_outs)
         return [
             pooled(seen[layer].float(), batch.inside_NT, pooling or self.reading.pooling)
             for layer, pooling in read_outs
@@ -203,7 +205,8 @@ class LanguageModel(SavesMemory):
             batch, read = packed(examples, texts, self.place.device), self._reads_packed
         assert read is not None
         more = {"position_ids": batch.place_1M} | self._more(batch.tokens_1M, batch.place_1M)
-        seen = self._behind(read_outs, lambda: read(batch, **more))
+        with self._from_below(examples, texts):
+            seen = self._behind(read_outs, lambda: read(batch, **more))
         return [
             pooled_packed(seen[layer][0].float(), batch, pooling or self.reading.pooling)
             for layer, pooling in read_outs

@@ -1,7 +1,7 @@
 """The states of a model at several of its layers, in one pass that goes no further than it must.
 
 Layer k is what the k-th block gives, from 1, before any norm that follows the last block; no layer means
-the end of the model, with that norm.
+the end of the model, with that norm. Layer 0 is what the first block is given.
 
 Shape suffixes: N texts or images, T tokens, D features.
 """
@@ -9,7 +9,7 @@ Shape suffixes: N texts or images, T tokens, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,26 +57,37 @@ def states_of_layers(
 
     Args:
         blocks: Of the model, in the order in which they run.
-        layers: Numbers of blocks from 1, and None for what `run` returns.
+        layers: Numbers of blocks from 1, 0 for what the first is given, and None for what `run` returns.
         run: Makes the pass.
     """
     wanted = set(layers)
     seen: dict[int | None, Tensor] = {}
     deepest = None if None in wanted else max(layer for layer in wanted if layer is not None)
+    enough = _Enough()
+
+    def found(layer: int, states: Tensor) -> None:
+        seen[layer] = states
+        if layer == deepest:
+            raise enough
 
     def watch(layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: Any, given: Any) -> None:
-            seen[layer] = given[0] if isinstance(given, tuple) else given
-            if layer == deepest:
-                raise _Enough
+            found(layer, given[0] if isinstance(given, tuple) else given)
 
         return hook
 
+    def first(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        found(0, given[0] if given else named["hidden_states"])
+
     with ExitStack() as hooks:
         for layer in wanted:
-            if layer is not None:
-                handle = blocks[layer - 1].register_forward_hook(watch(layer))
-                hooks.callback(handle.remove)
-        with suppress(_Enough):
+            if layer == 0:
+                hooks.callback(blocks[0].register_forward_pre_hook(first, with_kwargs=True).remove)
+            elif layer is not None:
+                hooks.callback(blocks[layer - 1].register_forward_hook(watch(layer)).remove)
+        try:
             seen[None] = run()
+        except _Enough as end:
+            if end is not enough:  # of a pass around this one
+                raise
     return seen

@@ -5,6 +5,8 @@ PEFT would do the same, but imports transformers into every run of a chess polic
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -38,11 +40,14 @@ class LowRank(nn.Module):
         return weight + self.scale * change
 
 
-def add_low_rank(model: nn.Module, rank: int, alpha: float) -> None:
-    """Parametrize the frozen weights of all linear and convolution layers."""
+def add_low_rank(
+    model: nn.Module, rank: int, alpha: float, among: Iterable[nn.Parameter] | None = None
+) -> None:
+    """Parametrize the frozen weights of all linear and convolution layers, or of those `among` these."""
+    chosen = None if among is None else {id(parameter) for parameter in among}
     for layer in [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d) or _is_transposed(m)]:
         weight: Tensor = layer.weight  # type: ignore[assignment]
-        if not weight.requires_grad:
+        if not weight.requires_grad and (chosen is None or id(weight) in chosen):
             change = LowRank(weight, rank, alpha, transposed=_is_transposed(layer))
             parametrize.register_parametrization(layer, "weight", change, unsafe=True)
 

@@ -6,6 +6,9 @@ Shape suffixes: N examples, C candidates (the longest row of the batch), B packe
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
+from hashlib import sha256
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -17,6 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from surpass.boards import PACKED_BYTES
+from surpass.models.depth import Below, entered
+from surpass.models.layers import states_of_layers
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig
 from surpass.models.sources import ModelSource
@@ -28,17 +33,23 @@ class MoveExamples(NamedTuple):
     """Positions and their candidates: those of row i are `candidates[ends[i - 1] : ends[i]]`.
 
     The planes that a policy sees are made once, as a fit comes by each position many times: float16
-    (N, 8, 8, P), which holds their halves and quarters exactly, 4 kB a position.
+    (N, 8, 8, P), which holds their halves and quarters exactly, 4 kB a position. `below` is what the lower
+    layers of a policy give for them, where that is known.
     """
 
     planes_NRFP: Tensor
     candidates: npt.NDArray[np.int64]
     ends_N: npt.NDArray[np.int64]
+    below: Below | None = None
 
     @property
     def num_candidates_N(self) -> npt.NDArray[np.int64]:
         """How many candidates each example has."""
         return np.diff(self.ends_N, prepend=0)
+
+    def digest(self) -> str:
+        """The sha256 of all planes; candidates are nothing to the states of squares."""
+        return sha256(self.planes_NRFP.numpy().tobytes()).hexdigest()
 
 
 class MoveChoice(nn.Module):
@@ -80,6 +91,9 @@ class MoveChoice(nn.Module):
 
     def states(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """The trunk's features of every square of some examples, float32 (N, D, 8, 8)."""
+        if examples.below is not None:
+            with entered(self.blocks, examples.below.cut, examples.below.of(rows)):
+                return self.tried()
         return self.policy.trunk(chosen_planes(examples, rows))
 
     def from_states(self, states: Tensor, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
@@ -93,6 +107,28 @@ class MoveChoice(nn.Module):
     def embed(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """The trunk's features, averaged over the squares, float32 (N, D)."""
         return self.states(examples, rows).mean(dim=(2, 3))
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The residual blocks."""
+        return list(self.policy.blocks)
+
+    def tried(self) -> Tensor:
+        """The trunk's features of one board without pieces."""
+        return self.policy.trunk(torch.zeros(1, NUM_PLANES, 8, 8))
+
+    def knowing(self, examples: MoveExamples, below: Below) -> MoveExamples:
+        """Examples with what the lower layers give for them."""
+        return examples._replace(below=below)
+
+    def read_below(
+        self, examples: MoveExamples, layer: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
+        """Of all positions, in passes: which, and their features (N, D, 8, 8) behind a layer."""
+        for start in range(0, len(examples.ends_N), _DECODED_AT_ONCE):
+            rows = np.arange(start, min(start + _DECODED_AT_ONCE, len(examples.ends_N)))
+            run = partial(self.policy.trunk, chosen_planes(examples, rows))
+            yield rows, states_of_layers(self.blocks, [layer], run)[layer]
 
     def head_parameters(self) -> list[nn.Parameter]:
         """The bilinear form that turns features of squares into moves."""

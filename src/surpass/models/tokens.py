@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from surpass.models.depth import Below
+
 TOKENS_AT_ONCE = 8192
 """Tokens of one forward pass without gradient, padding included; a longer text goes alone."""
 
@@ -28,10 +30,12 @@ class TokenExamples(NamedTuple):
     Attributes:
         tokens: Those of each text.
         lost_N: Whether each example lost some, bool; None where none did.
+        below: What the lower layers of a model give for them, where that is known.
     """
 
     tokens: list[Rows]
     lost_N: npt.NDArray[np.bool_] | None = None
+    below: Below | None = None
 
     @property
     def truncated(self) -> int:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from surpass.clock import spent
 from surpass.errors import ConfigError
 from surpass.models.convnets_folding import folded
+from surpass.models.depth_images import CutImages
 from surpass.models.device import place
 from surpass.models.heads import logits_of, new_head, scored_of
 from surpass.models.image_examples import ImageExamples
@@ -46,7 +47,7 @@ pixels they are within about a tenth of the fastest. Those of accelerators are a
 _TOGETHER = 512
 
 
-class VisionChoice(SavesMemory):
+class VisionChoice(CutImages, SavesMemory):
     """Scores classes of images from one state of each.
 
     The head is the model's own classifier where that tells apart as many classes and reads the same state,
@@ -100,11 +101,6 @@ class VisionChoice(SavesMemory):
             reader = read_folder_of_images(source.path, source.pixels, pickled=source.pickled)
         return cls(reader, source.read_out, inputs)
 
-    @property
-    def blocks(self) -> list[nn.Module]:
-        """The blocks or stages of the body, by which `layer=` counts."""
-        return self._reader[0].blocks
-
     def train(self, mode: bool = True) -> Self:
         """Training mode reaches the head alone."""
         super().train(mode)
@@ -146,7 +142,11 @@ class VisionChoice(SavesMemory):
             _require_place(self._reader[0], read_out)
         passes = [rows] if torch.is_grad_enabled() else self._cut(rows)
         with self._weights_computed_once():
-            parts = [self._read(images_NHWC, read_outs) for images_NHWC in _told(examples.in_turn(passes))]
+            if examples.below is not None:
+                parts = [self._read_above(examples.below, some, read_outs) for some in passes]
+            else:
+                turn = _told(examples.in_turn(passes))
+                parts = [self._read(images_NHWC, read_outs) for images_NHWC in turn]
         return [torch.cat(of_one) for of_one in zip(*parts, strict=True)]
 
     @contextmanager

@@ -89,8 +89,9 @@ class TimmReader(Reader):
 
     @property
     def blocks(self) -> list[Any]:
-        """One entry for each block that `forward_intermediates` can give."""
-        return list(self.body.feature_info) if hasattr(self.body, "forward_intermediates") else []
+        """One entry for each block that `forward_intermediates` can give: the module, where timm names it."""
+        found = list(self.body.feature_info) if hasattr(self.body, "forward_intermediates") else []
+        return [self.body.get_submodule(each["module"]) if "module" in each else each for each in found]
 
     def __call__(self, images_NCHW: Tensor, read_outs: Sequence[ReadOut]) -> list[Tensor]:
         """The states at these places, (N, D) each."""

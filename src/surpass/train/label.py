@@ -11,10 +11,11 @@ import torch
 from surpass.clock import spent
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
+from surpass.train.below import pretrained_below
 from surpass.train.forms import form_of
 from surpass.train.mesh import Mesh
 from surpass.train.mesh_launch import run_on_mesh
-from surpass.train.run import Inputs, on_known_states, truncation, writes
+from surpass.train.run import Inputs, on_known_layers, on_known_states, truncation, writes
 
 if TYPE_CHECKING:
     from surpass.stages import Context, Label, ModelStage
@@ -29,7 +30,7 @@ def load_source(source: ModelStage | str, inputs: pa.Table, context: Context) ->
         return model
     model = load_model(resolve(source.model), inputs)
     source.load_into(model, context)
-    model.origin = source.origin
+    model.origin, model.origin_below = source.origin, pretrained_below(source)
     return model
 
 
@@ -48,6 +49,7 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
         examples = model.encode(inputs.table)
     if context.ranks is None:
         labelling = on_known_states(model, examples, len(inputs.ids), context)
+        examples = on_known_layers(labelling, examples, len(inputs.ids), context, passes=1)
     else:
         context.ranks.split(model)
         labelling = context.ranks.spread(model)

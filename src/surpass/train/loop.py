@@ -24,8 +24,8 @@ from surpass.clock import spent
 from surpass.errors import DataError, Stopped
 from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
 from surpass.models.embedding import added_in_place
+from surpass.train.below import computed_once
 from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
-from surpass.train.frozen import frozen, only_head
 from surpass.train.mesh_state import by_layout
 from surpass.train.order import Rows, batches, batches_per_epoch, groups_of
 from surpass.train.recipe import Recipe
@@ -162,7 +162,8 @@ def fit(
 ) -> Tensor:
     """Fine-tune a model in place on labels; parameters that want no gradient stay as they are.
 
-    Where the head alone is trained, what lies below it is computed once, if the model can (`SplitModel`).
+    Where the head alone is trained, what lies below it is computed once, if the model can (`SplitModel`);
+    so is what lies below the first trained layer, where that pays (`with_below`).
 
     Args:
         model: A `ChoiceModel`; where there are ranks, as they have spread it.
@@ -194,9 +195,7 @@ def fit(
     average = Average(trained, ema) if ema else None
     start = _resumed(running, model, optimizer, kept, average)
     model.train()
-    scores: Any = model
-    if only_head(model, trained):
-        scores = frozen(model, examples, len(labels.probs), running.micro_batch, running.stop)
+    scores, examples = computed_once(model, trained, examples, len(labels.probs), recipe.epochs, running)
     saving = Saving(running.checkpoint_seconds)
     for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start, groups_of(examples)), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.

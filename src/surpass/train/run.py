@@ -26,6 +26,7 @@ from surpass.models.families import load_model
 from surpass.models.low_rank import merged_state
 from surpass.models.sources import resolve
 from surpass.tasks.checkers import same_answer
+from surpass.train.below import pretrained_below, with_below
 from surpass.train.forms import Form, form_of
 from surpass.train.frozen import frozen
 from surpass.train.loop import Labels, Running, snapshot_steps
@@ -112,6 +113,7 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
     with spent("data"):
         encoded = ready.model.encode(held_out.table)
     judged = on_known_states(ready.model, encoded, len(held_out.ids), context)
+    encoded = on_known_layers(judged, encoded, len(held_out.ids), context, passes=stage.snapshots)
     way = Way(context.work, write=writes(context))
 
     def look(number: int) -> None:
@@ -196,6 +198,13 @@ def on_known_states(model: Any, examples: Any, num_examples: int, context: Conte
     return frozen(model, examples, num_examples, context.micro_batch, context.stop)
 
 
+def on_known_layers(model: Any, examples: Any, num_examples: int, context: Context, *, passes: int) -> Any:
+    """Examples for so many passes: with what the layers give that are as pretrained, where that pays."""
+    if context.ranks is not None or getattr(model, "origin_below", None) is None:
+        return examples
+    return with_below(model, examples, num_examples, passes=passes, folder=context.work, stop=context.stop)
+
+
 def truncation(examples: Any) -> dict[str, int]:
     """How many encoded examples lost tokens, where some did."""
     count = int(getattr(examples, "truncated", 0))
@@ -218,7 +227,7 @@ def prepare(stage: Fit, context: Context) -> Ready:
             stage.start.load_into(model, context)
     if context.ranks is not None:
         context.ranks.split(model)
-    model.origin = stage.origin
+    model.origin, model.origin_below = stage.origin, pretrained_below(stage)
     find_adapter(stage.adapter)(model)
     if context.save_memory and hasattr(model, "save_memory"):
         model.save_memory()
