@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from surpass.engine.graph import Graph
 from surpass.engine.messages import Message
+from surpass.engine.ordering import reads_model_of
 from surpass.engine.work import Settings, never
 from surpass.environment import DEVICE, THREAD_VARIABLES
 from surpass.stages import Stage
@@ -21,21 +22,32 @@ class Worker:
     Attributes:
         stages: What it was told to compute and has not finished, by id.
         occupied: Whether it has still to say how its last order ended.
+        last: Ids of what its last order was, and of the models that this has read.
     """
 
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
         self.occupied = False
+        self.last: set[str] = set()
 
     def occupy(self, stages: Sequence[Stage]) -> None:
         """It was given an order."""
         self.stages = {stage.id: stage for stage in stages}
         self.occupied = True
+        self.last = set(self.stages) | _models(stages)
+
+    def has_loaded(self, stages: Sequence[Stage]) -> bool:
+        """Whether a model that these read is likely to be in its memory."""
+        return not self.last.isdisjoint(_models(stages))
 
     def relieve(self) -> dict[str, Stage]:
         """Its order has ended; what it has not finished."""
         stages, self.stages, self.occupied = self.stages, {}, False
         return stages
+
+
+def _models(stages: Sequence[Stage]) -> set[str]:
+    return {source.id for stage in stages if (source := reads_model_of(stage)) is not None}
 
 
 class Lost(NamedTuple):

@@ -6,7 +6,7 @@ Shape suffixes: N examples, C candidates (the longest row of the batch), B packe
 from __future__ import annotations
 
 import json
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,11 @@ class MoveChoice(nn.Module):
         policy = Policy(PolicyConfig(**card["config"]))
         policy.load_state_dict(load_file(source.path))
         return cls(policy)
+
+    @staticmethod
+    def encoding() -> tuple[Any, ...]:
+        """What decides, beside the inputs, what `encode` gives: nothing, all policies see the same."""
+        return (MoveExamples,)
 
     @staticmethod
     def encode(inputs: pa.Table) -> MoveExamples:
