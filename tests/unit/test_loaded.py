@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -17,7 +18,12 @@ from torch.nn.utils import parametrize
 
 from reference.bench import Bench
 from reference.language import save_tiny, write_texts
+from reference.studies import CHESS
+from surpass.engine.crew import Worker
+from surpass.engine.driver import _Run as Driving
+from surpass.engine.graph import outstanding
 from surpass.engine.inline import Settings, run
+from surpass.engine.pool import Pool
 from surpass.engine.progress import Silent
 from surpass.models import kept
 from surpass.models.families import load_model, shape_of
@@ -27,7 +33,6 @@ from surpass.models.texts import read_tokenizer
 from surpass.stages import TRUTH, Examples, Fit, Label, Stop
 from surpass.store import Store
 from surpass.tasks import find_task
-from surpass.tasks.chess import ChessTask
 from surpass.tasks.planted import PlantedTask
 from surpass.train import label as labelling
 from surpass.train import loaded
@@ -57,7 +62,7 @@ def places(tmp_path_factory) -> dict[str, tuple[str, Any]]:
     found: dict[str, tuple[str, Any]] = {
         kind: (f"dir:{save_tiny(root / kind, kind)}", texts) for kind in KINDS[2:]
     }
-    found["policy"] = "ladder:chess-1", ChessTask()
+    found["policy"] = "ladder:chess-1", CHESS
     found["tabular"] = "mlp:6x5", PlantedTask(num_classes=3, num_features=6)
     return found
 
@@ -323,6 +328,39 @@ class TestOrder:
         of = {label.id: label.source.seed for label in labels}
         assert [of[name] for name in names] == [0, 0, 0, 1, 1, 1]
         assert len(loads.names) == 2 + 2
+
+    def test_equally_urgent_labels_go_to_who_has_the_model(self, places, tmp_path):
+        place = places["tabular"]
+        fits = [fit_of(place, seed=seed) for seed in range(3)]
+        labels = [labels_of(fit, place) for fit in fits]
+        dear = labels_of("mlp:6x5", place, "student")
+        graph = outstanding([*labels, dear], lambda stage: stage not in [*labels, dear])
+        workers = [Worker() for _ in range(2)]
+        crew = SimpleNamespace(workers=workers, stages=graph.to_do, size=2, free=lambda: 2)
+        going = Driving(crew, Store(tmp_path / "store"), Silent(), graph, Settings())
+        for worker, fit in zip(workers, (fits[2], fits[1]), strict=True):
+            worker.occupy([fit])
+        workers[0].relieve()
+        assert [workers[0].has_loaded([label]) for label in labels] == [False, False, True]
+        going.urgency[dear.id] *= 2
+        going.ahead.clear()
+        going.push([*labels, dear])
+        assert going.first(set()) is dear
+        assert going.first({labels[1].id}) is labels[2]
+        assert going.first(set()) is labels[0]
+
+    def test_a_worker_that_has_the_model_is_taken(self, places):
+        place = places["tabular"]
+        fits = [fit_of(place, seed=seed) for seed in range(2)]
+        idle = [Worker() for _ in fits]
+        for worker, fit in zip(idle, fits, strict=True):
+            worker.occupy([fit])
+            worker.relieve()
+            worker.leaving = False
+        pool = SimpleNamespace(processes=idle)
+        assert Pool._take(pool, [labels_of(fits[1], place)]) is idle[1]
+        assert Pool._take(pool, [labels_of(fits[0], place)]) is idle[0]
+        assert Pool._take(pool, [labels_of("mlp:6x5", place)]) is idle[0]
 
     def test_any_order_gives_the_same(self, places, tmp_path):
         place = places["policy"]

@@ -49,8 +49,8 @@ def read_tokenizer(path: Path) -> Any:
         DataError: It cannot be read.
         MissingExtraError: A package is missing.
     """
-    files = (path / name for name in BESIDE)
-    return _tokenizer(path, tuple(remembered_digest(file) if file.is_file() else "" for file in files))
+    files = (Path(path) / name for name in BESIDE)
+    return _tokenizer(Path(path), tuple(remembered_digest(file) if file.is_file() else "" for file in files))
 
 
 @lru_cache(maxsize=_TOKENIZERS)
