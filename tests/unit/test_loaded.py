@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -469,22 +470,25 @@ class TestRoom:
         things.put("small", "S", 40)
         assert (things.get("small"), things.get("large")) == ("S", None)
 
-    def test_a_large_model_is_gone_before_the_next_is_loaded(self, places, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("kind", ["tabular", "bert", "llama"])
+    def test_a_large_model_is_gone_before_the_next_is_loaded(self, places, tmp_path, monkeypatch, kind):
         monkeypatch.setattr(kept, "room", lambda: 10)
-        place, bench = places["tabular"], Bench(tmp_path)
+        place, bench = places[kind], Bench(tmp_path)
         one, other = fit_of(place), fit_of(place, seed=2)
         bench.run(one.examples)
         bench.run(one)
-        assert len(kept.models) == 1
-        beside: list[int] = []
+        ((model, _),) = (thing for thing, _ in kept.models._things.values())
+        lives = weakref.ref(model)
+        del model
+        beside: list[Any] = []
 
         def load(source: Any, inputs: Any) -> Any:
-            beside.append(len(kept.models))
+            beside.append(lives())
             return load_model(source, inputs)
 
         monkeypatch.setattr(fitting, "load_model", load)
         bench.run(other)
-        assert beside == [0]
+        assert beside == [None]
 
     def test_it_is_a_small_part_of_the_memory_of_the_threads(self, monkeypatch):
         monkeypatch.setattr(kept, "available", lambda: 32 << 30)

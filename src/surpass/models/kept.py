@@ -6,6 +6,7 @@ again to the same bits, so that nothing but time depends on what is here; nobody
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
@@ -68,9 +69,12 @@ class Kept:
         self._things.pop(key, None)
 
     def make_way(self) -> None:
-        """Forget what is too large to stay beside another."""
-        for key in [key for key, (_, size) in self._things.items() if size > room()]:
+        """Forget what is too large to stay beside another; its memory is free at once."""
+        guests = [key for key, (_, size) in self._things.items() if size > room()]
+        for key in guests:
             self.drop(key)
+        if guests:
+            gc.collect()  # language models refer to themselves
 
     def clear(self) -> None:
         """Forget all."""
