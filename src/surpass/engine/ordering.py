@@ -1,9 +1,10 @@
-"""Which of the stages that are ready goes first, and which groups wait because they will grow."""
+"""Which of the stages that are ready goes first, which next, and which groups wait because they will grow."""
 
 from __future__ import annotations
 
 from surpass.engine.agenda import Agenda
 from surpass.engine.graph import Graph
+from surpass.stages import Stage
 
 OVERHEAD = 1e9  # of any stage, beside its cost
 
@@ -25,3 +26,16 @@ def grows(agenda: Agenda, graph: Graph) -> dict[str, frozenset[str]]:
         own = {each.together for each in agenda.behind(stage) if each.together is not None}
         found[stage.id] = frozenset(own).union(*after)
     return {stage.id: found[stage.id] for stage in graph.to_do if stage.together is None}
+
+
+def reads_model_of(stage: Stage) -> Stage | None:
+    """The stage whose model another one reads, without learning; None where it reads none."""
+    source = getattr(stage, "source", None)
+    return source if isinstance(source, Stage) else None
+
+
+def while_loaded(stage: Stage, agenda: Agenda) -> list[Stage]:
+    """Stages that are ready and read the model that one has just given or read: best done here and now."""
+    model = reads_model_of(stage) or stage
+    ready = [each for each in agenda.behind(model) if each.id in agenda.ready and each.together is None]
+    return [each for each in ready if (source := reads_model_of(each)) and source.id == model.id]

@@ -170,15 +170,15 @@ class Pool:
 
     def give(self, stages: Sequence[Stage]) -> None:
         """Let one that is free compute stages, as soon as it is set up; if need be a new one."""
-        worker = self._take()
+        worker = self._take(stages)
         worker.occupy(stages)
         if worker.ready:
             worker.send(Order(list(worker.stages)))
 
-    def _take(self) -> Process:
-        for worker in self.processes:
-            if not worker.occupied and not worker.leaving:
-                return worker
+    def _take(self, stages: Sequence[Stage]) -> Process:
+        idle = [worker for worker in self.processes if not worker.occupied and not worker.leaving]
+        if idle:
+            return next((worker for worker in idle if worker.has_loaded(stages)), idle[0])
         number = next(n for n in count() if all(n != worker.number for worker in self.processes))
         worker = Process(number, share_of(number, threads=self.threads, devices=self.devices))
         self.processes.append(worker)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+import pyarrow.compute as pc
+
 from surpass.errors import ConfigError
 from surpass.models.names import ReadOut
 from surpass.models.sources import ModelSource
@@ -107,18 +109,43 @@ def load_model(source: ModelSource, inputs: pa.Table) -> Any:
         ConfigError: There are prompts to be completed, and the model generates no text; or steps to be
             judged, and it reads no text.
     """
+    module, _, name = FAMILIES[_family(source, inputs)].partition(":")
+    return getattr(import_module(module), name).load(source, inputs)
+
+
+def shape_of(source: ModelSource, inputs: pa.Table) -> tuple[Any, ...]:
+    """What of these inputs decides the model that is loaded for them: for equal shapes it is the same.
+
+    Raises:
+        ConfigError: As `load_model`.
+    """
+    family = _family(source, inputs)
+    if family in ("policy", "generator"):
+        return (family,)
+    pairs = "texts" in inputs.column_names and "text" not in inputs.column_names
+    lists = ("candidates", "features", "hint")
+    return family, pairs, *(_lengths(inputs, name) for name in lists)
+
+
+def _lengths(inputs: pa.Table, name: str) -> tuple[int, int] | None:
+    """The least and the greatest length of a column's lists; None without it."""
+    if name not in inputs.column_names:
+        return None
+    lengths = pc.min_max(pc.list_value_length(inputs[name])).as_py()
+    return lengths["min"], lengths["max"]
+
+
+def _family(source: ModelSource, inputs: pa.Table) -> str:
+    """The key in `FAMILIES` of a model for these inputs."""
     family = source.family
     if "prompt" in inputs.column_names:
         if family != "causal":
             raise ConfigError(
                 f"{source.name} is no causal language model, and only those complete prompts; name another"
             )
-        family = "generator"
-    elif "before" in inputs.column_names:
+        return "generator"
+    if "before" in inputs.column_names:
         if f"{family} steps" not in FAMILIES:
             raise ConfigError(f"{source.name} is no language model, and only those read steps; name another")
-        family = f"{family} steps"
-    elif "steps" in inputs.column_names:
-        family = "outcome"
-    module, _, name = FAMILIES[family].partition(":")
-    return getattr(import_module(module), name).load(source, inputs)
+        return f"{family} steps"
+    return "outcome" if "steps" in inputs.column_names else family

@@ -113,6 +113,12 @@ class LanguageModel(CutTexts, SavesMemory):
         tokens = [np.concatenate([around[0], row[-longest:], around[1]]) for row in rows]
         return TokenExamples(tokens, np.any(lost_N.reshape(-1, each), axis=1))
 
+    def encoding(self) -> tuple[Any, ...]:
+        """What decides, beside the inputs, what `encode` gives."""
+        frame, max_tokens, room, *_ = self.reading
+        reads = (frame, max_tokens, room, self.prefix, self.scored.pairs)
+        return type(self), self.tokenizer, *reads
+
     def _require_room(self, inputs: pa.Table, longest: int) -> None:
         """Refuse a question that would lose its beginning, or leave nothing of the text."""
         if not (self.asks and ASK in inputs.column_names and inputs.num_rows) or self.scored.pairs:

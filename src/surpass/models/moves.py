@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,11 @@ class MoveChoice(nn.Module):
         policy = Policy(PolicyConfig(**card["config"]))
         policy.load_state_dict(load_file(source.path))
         return cls(policy)
+
+    @staticmethod
+    def encoding() -> tuple[Any, ...]:
+        """What decides, beside the inputs, what `encode` gives: nothing, all policies see the same."""
+        return (MoveExamples,)
 
     @staticmethod
     def encode(inputs: pa.Table) -> MoveExamples:

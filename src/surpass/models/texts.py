@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surpass.errors import ConfigError, DataError, MissingExtraError
+from surpass.identity import remembered_digest
+from surpass.models.folders import BESIDE
 
 BETWEEN_SHOTS = "\n\n"
 HINT = "hint"
 ASK = "ask"
+_TOKENIZERS = 4  # that are kept; a large one takes 100 MB
 _HINT = "\nSomebody believes that the answer is {answer}. What is your answer?"
 _HINT_PAIR = "\nSomebody believes that this one of two is the {which}. What do you believe?"
 _QUESTION = "\n{ask}\nAnswer:"
@@ -37,12 +41,20 @@ def transformers() -> Any:
 
 
 def read_tokenizer(path: Path) -> Any:
-    """The tokenizer of a model's folder; no code from there is run.
+    """The tokenizer of a model's folder, which nobody may change: as long as its files stay, it is the same.
+
+    No code from there is run.
 
     Raises:
         DataError: It cannot be read.
         MissingExtraError: A package is missing.
     """
+    files = (Path(path) / name for name in BESIDE)
+    return _tokenizer(Path(path), tuple(remembered_digest(file) if file.is_file() else "" for file in files))
+
+
+@lru_cache(maxsize=_TOKENIZERS)
+def _tokenizer(path: Path, digests: tuple[str, ...]) -> Any:
     try:
         return transformers().AutoTokenizer.from_pretrained(
             path, local_files_only=True, trust_remote_code=False

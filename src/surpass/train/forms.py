@@ -18,18 +18,21 @@ from surpass.train.completions import encoded_completions, fit_completions, labe
 from surpass.train.loop import Labels, fit, label
 from surpass.train.outcome import fit_outcomes
 
+Encode = Callable[[pa.Table], Any]
+
 
 class Form(NamedTuple):
     """What to do with one form of labels.
 
     Attributes:
-        encode: Of a model, inputs and their labels, row for row: what `fit` takes as examples and labels.
+        encode: Of a model, inputs and their labels, row for row, and what encodes inputs alone as the model
+            does: what `fit` takes as examples and labels.
         fit: Trains a model in place; called as `loop.fit`.
         label: Of a model, what its `encode` gave, and inputs, a table of labels in their order; takes
             `micro_batch` and `report` by name.
     """
 
-    encode: Callable[[Any, pa.Table, pa.Table], tuple[Any, Labels]]
+    encode: Callable[[Any, pa.Table, pa.Table, Encode], tuple[Any, Labels]]
     fit: Callable[..., Tensor]
     label: Callable[..., pa.Table]
 
@@ -41,8 +44,14 @@ def form_of(inputs: pa.Table) -> Form:
     return _COMPLETIONS if lb.num_candidates_of(inputs) is None else _CHOICES
 
 
-def _encoded_choices(model: Any, inputs: pa.Table, labels: pa.Table) -> tuple[Any, Labels]:
-    return model.encode(inputs), Labels(lb.rows(labels), lb.weights(labels))
+def _encoded_choices(model: Any, inputs: pa.Table, labels: pa.Table, encode: Encode) -> tuple[Any, Labels]:
+    return encode(inputs), Labels(lb.rows(labels), lb.weights(labels))
+
+
+def _encoded_completions(
+    model: Any, inputs: pa.Table, labels: pa.Table, encode: Encode
+) -> tuple[Any, Labels]:
+    return encoded_completions(model, inputs, labels)
 
 
 def _label_choices(model: Any, examples: Any, inputs: pa.Table, **running: Any) -> pa.Table:
@@ -53,4 +62,4 @@ def _label_choices(model: Any, examples: Any, inputs: pa.Table, **running: Any) 
 
 _CHOICES = Form(_encoded_choices, fit, _label_choices)
 _OUTCOMES = Form(_encoded_choices, fit_outcomes, _label_choices)
-_COMPLETIONS = Form(encoded_completions, fit_completions, label_completions)
+_COMPLETIONS = Form(_encoded_completions, fit_completions, label_completions)

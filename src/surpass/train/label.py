@@ -13,6 +13,7 @@ from surpass.models.families import load_model
 from surpass.models.sources import resolve
 from surpass.train.below import pretrained_below
 from surpass.train.forms import form_of
+from surpass.train.loaded import encoded, held, keep_loaded, make_way
 from surpass.train.mesh import Mesh
 from surpass.train.mesh_launch import run_on_mesh
 from surpass.train.run import Inputs, on_known_layers, on_known_states, truncation, writes
@@ -21,9 +22,24 @@ if TYPE_CHECKING:
     from surpass.stages import Context, Label, ModelStage
 
 
-def load_source(source: ModelStage | str, inputs: pa.Table, context: Context) -> Any:
-    """A pretrained model as it is, or as a stage left it."""
+def load_source(source: ModelStage | str, inputs: pa.Table, context: Context, *, shared: bool = False) -> Any:
+    """A pretrained model as it is, or as a stage left it.
+
+    Args:
+        source: Which.
+        inputs: What it shall read.
+        context: Where to find what a stage has published.
+        shared: Whether it may be one that others have used and will use, for passes without gradient.
+    """
     torch.manual_seed(0)
+    if shared and not isinstance(source, str):
+        published = context.find(source)
+        model = held(source, published, inputs)
+        if model is None:
+            model = load_source(source, inputs, context)
+            keep_loaded(model, source, published, inputs)
+        return model
+    make_way()
     if isinstance(source, str):
         model = load_model(resolve(source), inputs)
         model.origin = resolve(source).digest if resolve(source).path is not None else None
@@ -43,10 +59,11 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
     if context.mesh is not None and _needs_several(stage, Mesh.parse(context.mesh)):
         return run_on_mesh(stage, None, context)
     with spent("input/output"):
-        inputs = Inputs.read(context.find(stage.examples))
-        model = load_source(stage.source, inputs.table, context)
+        artifact = context.find(stage.examples)
+        inputs = Inputs.read(artifact)
+        model = load_source(stage.source, inputs.table, context, shared=context.ranks is None)
     with spent("data"):
-        examples = model.encode(inputs.table)
+        examples = encoded(model, inputs.table, artifact)
     if context.ranks is None:
         labelling = on_known_states(model, examples, len(inputs.ids), context)
         examples = on_known_layers(labelling, examples, len(inputs.ids), context, passes=1)

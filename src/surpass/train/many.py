@@ -25,7 +25,8 @@ from surpass.train.heads import fit_heads
 from surpass.train.lanes import Lane, Trained
 from surpass.train.linear import PREFIX, HeadState, head_logits, head_of
 from surpass.train.loop import Labels, Running, snapshot_steps
-from surpass.train.run import INITIAL_WEIGHTS, Way, labels_of, save_weights
+from surpass.train.run import INITIAL_WEIGHTS, labels_of, save_weights
+from surpass.train.way import Way
 
 if TYPE_CHECKING:
     from surpass.stages import Context, Features, Fit, Label, Stop

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,19 +18,21 @@ from torch import Tensor, nn
 
 from surpass import labels as lb
 from surpass.clock import spent
-from surpass.disk import atomic_write
 from surpass.errors import DataError
 from surpass.models.adapters import find_adapter, settle
 from surpass.models.families import load_model
 from surpass.models.low_rank import merged_state
 from surpass.models.sources import resolve
 from surpass.tasks.checkers import same_answer
+from surpass.train import loaded
 from surpass.train.below import pretrained_below, with_below
 from surpass.train.forms import Form, form_of
 from surpass.train.frozen import frozen
+from surpass.train.loaded import WEIGHTS
 from surpass.train.loop import Labels, Running, snapshot_steps
 from surpass.train.mesh_launch import run_on_mesh
 from surpass.train.mesh_state import gathered
+from surpass.train.way import Way
 
 if TYPE_CHECKING:
     from surpass.artifact import Artifact
@@ -87,9 +88,10 @@ def run_fit(stage: Fit, context: Context) -> dict[str, Any]:
         return run_on_mesh(stage, stage.recipe, context)
     ready = prepare(stage, context)
     losses = ready.train(stage, context)
-    save_fitted(ready.model, stage, context.out / "model.safetensors", write=writes(context))
+    save_fitted(ready.model, stage, context.out / WEIGHTS, write=writes(context))
     if writes(context):
         pq.write_table(pa.table({"loss": losses.numpy()}), context.out / "curve.parquet")
+    ready.keep(stage, context)
     return ready.said(stage, losses)
 
 
@@ -107,11 +109,12 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
     labels = read_labels(stage, examples, held_out, context)
     if not labels.num_rows:
         raise DataError(f"no example of {stage.examples.label} has a label to stop by; label some of them")
-    held_out = held_out.having(labels)
+    num_examples, held_out = len(held_out.ids), held_out.having(labels)
     same = same_answer(stage.examples.task)
     ready = prepare(stage.fit, context)
     with spent("data"):
-        encoded = ready.model.encode(held_out.table)
+        whole = examples if len(held_out.ids) == num_examples else None
+        encoded = loaded.encoded(ready.model, held_out.table, whole)
     judged = on_known_states(ready.model, encoded, len(held_out.ids), context)
     encoded = on_known_layers(judged, encoded, len(held_out.ids), context, passes=stage.snapshots)
     way = Way(context.work, write=writes(context))
@@ -126,20 +129,32 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
         way.passed(number, accuracy, lambda path: save_fitted(ready.model, stage.fit, path, write=write))
 
     losses = ready.train(stage.fit, context, snapshots=stage.snapshots, snapshot=look)
+    steps = snapshot_steps(len(losses), stage.snapshots)
     if writes(context):
-        os.replace(way.weights, context.out / "model.safetensors")
-    return ready.said(stage.fit, losses) | way.written(
-        snapshot_steps(len(losses), stage.snapshots), context.out
-    )
+        os.replace(way.weights, context.out / WEIGHTS)
+    if steps[way.best - 1] == len(losses):
+        ready.keep(stage, context)
+    return ready.said(stage.fit, losses) | way.written(steps, context.out)
 
 
 class Ready(NamedTuple):
-    """A model with what it is to learn; `examples` in the form that the model takes."""
+    """A model with what it is to learn.
+
+    Attributes:
+        form: That of the labels.
+        model: Loaded for `inputs`.
+        examples: Those inputs, in the form that the model takes.
+        labels: Row for row.
+        inputs: What can be seen of the examples.
+        begun: The model's buffers that are not written, as they were.
+    """
 
     form: Form
     model: Any
     examples: Any
     labels: Labels
+    inputs: pa.Table
+    begun: loaded.Buffers
 
     def train(
         self,
@@ -180,6 +195,11 @@ class Ready(NamedTuple):
             )
         return losses
 
+    def keep(self, stage: Fit | Stop, context: Context) -> None:
+        """Leave the model as it was written to the labels that follow; there is no training on it after."""
+        if context.ranks is None:
+            loaded.keep_fitted(self.model, stage, context.out / WEIGHTS, self.inputs, self.begun)
+
     def said(self, stage: Fit, losses: Tensor) -> dict[str, Any]:
         """What the manifest says."""
         said: dict[str, Any] = {
@@ -219,12 +239,14 @@ def prepare(stage: Fit, context: Context) -> Ready:
         labels = read_labels(stage, examples, inputs, context)
     if not labels.num_rows:
         raise DataError("no example has a label left; let the rule keep more of them")
-    inputs = inputs.having(labels)
+    num_examples, inputs = len(inputs.ids), inputs.having(labels)
+    loaded.make_way()
     torch.manual_seed(stage.seed + INITIAL_WEIGHTS)
     with spent("input/output"):
         model = load_model(resolve(stage.model), inputs.table)
         if stage.start is not None:
             stage.start.load_into(model, context)
+    begun = loaded.unsaved(model)
     if context.ranks is not None:
         context.ranks.split(model)
     model.origin, model.origin_below = stage.origin, pretrained_below(stage)
@@ -232,45 +254,12 @@ def prepare(stage: Fit, context: Context) -> Ready:
     if context.save_memory and hasattr(model, "save_memory"):
         model.save_memory()
     form = form_of(inputs.table)
+    whole = examples if len(inputs.ids) == num_examples else None
     with spent("data"):
-        encoded = form.encode(model, inputs.table, labels)
-    return Ready(form, model if context.ranks is None else context.ranks.spread(model), *encoded)
-
-
-class Way:
-    """What early stopping has seen so far; in files, so that an interrupted training goes on.
-
-    A snapshot that is passed again after an interruption gives what it gave before, to the bit.
-    """
-
-    def __init__(self, work: Path, *, write: bool = True) -> None:
-        self._write = write
-        self.weights = work / "best.safetensors"
-        self._file = work / "accuracies.json"
-        self.accuracies: list[float] = json.loads(self._file.read_text()) if self._file.exists() else []
-
-    @property
-    def best(self) -> int:
-        """The number of the first of the best, from 1."""
-        return int(np.argmax(self.accuracies)) + 1
-
-    def passed(self, number: int, accuracy: float, save: Callable[[Path], None]) -> None:
-        """Take note of a snapshot, and save it if it is better than all before."""
-        self.accuracies = [*self.accuracies[: number - 1], accuracy]
-        if self.best == number:
-            draft = self.weights.with_suffix(".tmp")
-            save(draft)
-            if self._write:
-                os.replace(draft, self.weights)
-        if self._write:
-            atomic_write(self._file, json.dumps(self.accuracies).encode())
-
-    def written(self, steps: list[int], out: Path) -> dict[str, Any]:
-        """Write the curve, and say what the manifest shall."""
-        if self._write:
-            pq.write_table(pa.table({"step": steps, "accuracy": self.accuracies}), out / "curve.parquet")
-        best, accuracies = self.best, self.accuracies
-        return {"best": best, "best_accuracy": accuracies[best - 1], "last_accuracy": accuracies[-1]}
+        encode = partial(loaded.encoded, model, artifact=whole)
+        encoded, taught = form.encode(model, inputs.table, labels, encode)
+    model = model if context.ranks is None else context.ranks.spread(model)
+    return Ready(form, model, encoded, taught, inputs.table, begun)
 
 
 def save_fitted(model: nn.Module, stage: Fit, path: Path, *, write: bool = True) -> None:
