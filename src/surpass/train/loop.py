@@ -184,23 +184,23 @@ def fit(
         ConfigError: There is no such loss.
         Stopped: `running.stop` said so.
     """
+    found = find_loss(loss)
     plain = ema or running.ranks is not None
     with nullcontext() if plain else used_rows(model, examples) as used:
-        return _fit(model, examples, labels, loss, recipe, seed, ema, running, used)
+        return _fit(model, examples, labels, found, recipe, seed, ema, running, used)
 
 
 def _fit(
     model: nn.Module,
     examples: Any,
     labels: Labels,
-    loss: str,
+    found: Loss,
     recipe: Recipe,
     seed: int,
     ema: float,
     running: Running,
     used: UsedRows | None,
 ) -> Tensor:
-    found = find_loss(loss)
     num_steps = recipe.epochs * batches_per_epoch(len(labels.probs), recipe, groups_of(examples))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     ranks = running.ranks
