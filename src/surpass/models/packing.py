@@ -25,7 +25,7 @@ from torch.nn import functional
 from surpass.models.tokens import Rows, TokenExamples
 
 PACKED_AT_ONCE = 1024
-"""Tokens of one packed pass without gradient, few enough to stay near the processor; longer texts go alone."""
+"""Tokens of a packed pass without gradient: few, to stay near the processor; a longer text goes alone."""
 
 _NAME = "surpass_packed"
 _OLD = "4."
