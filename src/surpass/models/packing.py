@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from surpass.models.tokens import Rows, TokenExamples
 
-PACKED_AT_ONCE = 4096
-"""Tokens of one packed pass without gradient; a longer text goes alone."""
+PACKED_AT_ONCE = 1024
+"""Tokens of a packed pass without gradient: few, to stay near the processor; a longer text goes alone."""
 
 _NAME = "surpass_packed"
 _OLD = "4."

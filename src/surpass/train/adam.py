@@ -15,13 +15,11 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from surpass.train.adamw import BETA_1, BETA_2, EPSILON
 from surpass.train.lanes import Lane
 from surpass.train.recipe import Recipe
 
 Floats = npt.NDArray[np.float64]
-
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
-"""As torch has them by default."""
 
 
 class _Schedule(NamedTuple):

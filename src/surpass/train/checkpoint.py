@@ -16,7 +16,10 @@ from torch.optim import Optimizer
 
 from surpass.disk import atomic_write
 from surpass.errors import DataError
+from surpass.models.embedding import UsedRows
+from surpass.train.adamw import AdamW
 from surpass.train.mesh_state import entire, in_order, is_spread, placed
+from surpass.train.weights import Average
 
 _MODEL, _OPTIMIZER, _EXTRA = "model.", "optimizer.", "extra."
 
@@ -43,15 +46,17 @@ class Saving:
 def save_checkpoint(
     path: Path,
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | AdamW,
     position: dict[str, Any],
     extra: dict[str, Tensor],
     *,
+    used: UsedRows | None = None,
     write: bool = True,
 ) -> None:
     """Write everything as one safetensors file, whole or not at all.
 
-    A model that is spread over processes is gathered, so that it can go on in any other number of them.
+    A model that is spread over processes is gathered, and of a table of which some rows are trained all are
+    written, so that it can go on in any other number of processes.
 
     Args:
         path: Where to.
@@ -59,14 +64,19 @@ def save_checkpoint(
         optimizer: Its state is saved; its settings follow from the recipe.
         position: Where training stands, as plain JSON; what `load_checkpoint` returns.
         extra: Further tensors, such as the losses so far.
+        used: Rows that are trained for a table.
         write: Whether this is the one of several processes that writes; all have to come here.
 
     Raises:
         StoreError: The file cannot be written; the old one is as it was.
     """
+    if used is not None:
+        used.settled()
     found = {_MODEL + name: value for name, value in model.state_dict().items()}
     for place, parameter in enumerate(in_order(optimizer, model)):
         state = optimizer.state.get(parameter, {})
+        if used is not None and parameter is used.weight:
+            state = {name: used.widened(value) if value.dim() else value for name, value in state.items()}
         found |= {f"{_OPTIMIZER}{place}.{name}": value for name, value in state.items()}
     found |= {_EXTRA + name: value for name, value in extra.items()}
     tensors = {}
@@ -90,7 +100,7 @@ def write_state(path: Path, position: dict[str, Any], tensors: dict[str, Tensor]
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: Optimizer
+    path: Path, model: nn.Module, optimizer: Optimizer | AdamW, used: UsedRows | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Restore model and optimizer in place.
 
@@ -106,8 +116,34 @@ def load_checkpoint(
     now, weights = model.state_dict(), _behind(_MODEL, tensors)
     spread = {name: placed(weights[name], value) for name, value in now.items() if is_spread(value)}
     model.load_state_dict(weights | spread)
-    _restore_moments(optimizer, in_order(optimizer, model), _behind(_OPTIMIZER, tensors))
+    if used is not None:
+        used.refreshed()
+    _restore_moments(optimizer, in_order(optimizer, model), _behind(_OPTIMIZER, tensors), used)
     return position, _behind(_EXTRA, tensors)
+
+
+def resumed(
+    path: Path | None,
+    model: nn.Module,
+    optimizer: Optimizer | AdamW,
+    kept: dict[str, Tensor],
+    average: Average | None,
+    used: UsedRows | None,
+) -> int:
+    """Restore what an interrupted run has left, if anything, and return the step to go on with.
+
+    A damaged file costs time, nothing else.
+    """
+    if path is None or not path.exists():
+        return 0
+    try:
+        position, extra = load_checkpoint(path, model, optimizer, used)
+    except DataError:
+        return 0
+    kept.update({name: extra[name] for name in kept})
+    if average is not None:
+        average.load(extra)
+    return int(position["step"])
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -131,19 +167,27 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _restore_moments(
-    optimizer: Optimizer, parameters: Sequence[nn.Parameter], tensors: dict[str, Tensor]
+    optimizer: Optimizer | AdamW,
+    parameters: Sequence[nn.Parameter],
+    tensors: dict[str, Tensor],
+    used: UsedRows | None,
 ) -> None:
-    grouped = [id(value) for group in optimizer.param_groups for value in group["params"]]
-    index = {id_: number for number, id_ in enumerate(grouped)}
-    states: dict[int, dict[str, Tensor]] = {}
+    states: dict[nn.Parameter, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         place, _, entry = name.partition(".")
+        parameter = parameters[int(place)]
+        if used is not None and parameter is used.weight and value.dim():
+            value = used.narrowed(value)
         # The fused step pairs values by their place in memory, not by their index: the moments must
         # lie as the weights do (channels last), or they belong to others.
-        parameter = parameters[int(place)]
-        state = states.setdefault(index[id(parameter)], {})
-        state[entry] = placed(value, parameter if value.dim() else value)
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        states.setdefault(parameter, {})[entry] = placed(value, parameter if value.dim() else value)
+    if isinstance(optimizer, AdamW):
+        optimizer.state = dict(states.items())
+        return
+    grouped = [id(value) for group in optimizer.param_groups for value in group["params"]]
+    index = {id_: number for number, id_ in enumerate(grouped)}
+    numbered = {index[id(parameter)]: state for parameter, state in states.items()}
+    optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def digest(position: str, tensors: dict[str, Tensor]) -> str:

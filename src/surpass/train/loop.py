@@ -10,7 +10,7 @@ Shape suffixes: N examples, C candidates, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,14 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from surpass.clock import spent
-from surpass.errors import DataError, Stopped
+from surpass.errors import Stopped
 from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
-from surpass.models.embedding import added_in_place
+from surpass.models.embedding import UsedRows, added_in_place, used_rows
+from surpass.train.adamw import AdamW, optimizer_of
 from surpass.train.below import computed_once
-from surpass.train.checkpoint import Saving, load_checkpoint, save_checkpoint
-from surpass.train.mesh_state import by_layout
+from surpass.train.checkpoint import Saving, resumed, save_checkpoint
 from surpass.train.order import Rows, batches, batches_per_epoch, groups_of
 from surpass.train.recipe import Recipe
 from surpass.train.weights import Average
@@ -163,7 +164,8 @@ def fit(
     """Fine-tune a model in place on labels; parameters that want no gradient stay as they are.
 
     Where the head alone is trained, what lies below it is computed once, if the model can (`SplitModel`);
-    so is what lies below the first trained layer, where that pays (`with_below`).
+    so is what lies below the first trained layer, where that pays (`with_below`). Of a table of embeddings
+    only rows that the examples need are trained; the result is the same to the bit.
 
     Args:
         model: A `ChoiceModel`; where there are ranks, as they have spread it.
@@ -184,16 +186,34 @@ def fit(
         Stopped: `running.stop` said so.
     """
     found = find_loss(loss)
+    plain = ema or running.ranks is not None
+    with nullcontext() if plain else used_rows(model, examples) as used:
+        return _fit(model, examples, labels, found, recipe, seed, ema, running, used)
+
+
+def _fit(
+    model: nn.Module,
+    examples: Any,
+    labels: Labels,
+    found: Loss,
+    recipe: Recipe,
+    seed: int,
+    ema: float,
+    running: Running,
+    used: UsedRows | None,
+) -> Tensor:
     num_steps = recipe.epochs * batches_per_epoch(len(labels.probs), recipe, groups_of(examples))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = _optimizer(trained, recipe)
     ranks = running.ranks
+    optimizer = optimizer_of(used.instead(trained) if used else trained, recipe, alone=ranks is None)
     accumulate: Any = accumulate_gradient if ranks is None else ranks.accumulate_gradient
     kept = {"losses": torch.zeros(num_steps)}
     if found.memory:
         kept["memory"] = torch.zeros(len(labels.probs), max(map(len, labels.probs)))
     average = Average(trained, ema) if ema else None
-    start = _resumed(running, model, optimizer, kept, average)
+    start = resumed(running.checkpoint, model, optimizer, kept, average, used)
+    if ranks is not None:
+        ranks.require_same(start)
     model.train()
     scores, examples = computed_once(model, trained, examples, len(labels.probs), recipe.epochs, running)
     saving = Saving(running.checkpoint_seconds)
@@ -202,7 +222,7 @@ def fit(
         torch.default_generator.manual_seed(step_seed(seed, step))
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step, num_steps)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         batch = _batch(labels, rows, kept.get("memory"))
         kept["losses"][step] = accumulate(
             scores, examples, batch, found, step / num_steps, running.micro_batch
@@ -211,17 +231,19 @@ def fit(
             kept["memory"][rows, : batch.memory_NC.shape[1]] = batch.memory_NC
         with spent("optimizer"):
             optimizer.step()
+            if used is not None:
+                used.decay(recipe.rate(step, num_steps) * recipe.weight_decay)
             if average is not None:
                 average.update(step)
-        _show(running, average, step, num_steps)
+        _show(running, average, used, step, num_steps)
         running.report((step + 1) / num_steps)
         stop, due = running.stop(), saving.due
         if ranks is not None:
             stop, due = ranks.agreed(stop, due)
         if running.checkpoint is not None and (due or stop):
-            extra, write = kept | (average.state() if average else {}), ranks is None or ranks.first
+            extra = kept | (average.state() if average else {})
             with saving, spent("input/output"):
-                save_checkpoint(running.checkpoint, model, optimizer, {"step": step + 1}, extra, write=write)
+                _save(running, model, optimizer, step, extra, used)
         if stop:
             raise Stopped("stopped; run the same command again to go on from here")
     if average is not None:
@@ -229,22 +251,37 @@ def fit(
     return kept["losses"]
 
 
+def _save(
+    running: Running,
+    model: nn.Module,
+    optimizer: Optimizer | AdamW,
+    step: int,
+    extra: dict[str, Tensor],
+    used: UsedRows | None,
+) -> None:
+    write = running.ranks is None or running.ranks.first
+    assert running.checkpoint is not None
+    position = {"step": step + 1}
+    save_checkpoint(running.checkpoint, model, optimizer, position, extra, used=used, write=write)
+
+
 def snapshot_steps(num_steps: int, snapshots: int) -> list[int]:
     """After how many steps each snapshot is taken; where there are fewer steps, some after the same."""
     return [-(-number * num_steps // snapshots) for number in range(1, snapshots + 1)]
 
 
-def _show(running: Running, average: Average | None, step: int, num_steps: int) -> None:
+def _show(
+    running: Running, average: Average | None, used: UsedRows | None, step: int, num_steps: int
+) -> None:
     """Show the model as often as is due after a step."""
     for number, after in enumerate(snapshot_steps(num_steps, running.snapshots), 1):
         if after == step + 1:
-            with spent("evaluation"), nullcontext() if average is None else average.in_place():
+            with (
+                spent("evaluation"),
+                nullcontext() if used is None else used.whole(),
+                nullcontext() if average is None else average.in_place(),
+            ):
                 running.snapshot(number)
-
-
-def _optimizer(trained: Sequence[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
-    groups = by_layout(trained)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _batch(labels: Labels, rows: Rows, memory: Tensor | None) -> Batch:
@@ -252,28 +289,6 @@ def _batch(labels: Labels, rows: Rows, memory: Tensor | None) -> Batch:
         labels_NC = padded_probs(labels.probs, rows)
         memory_NC = None if memory is None else memory[torch.from_numpy(rows), : labels_NC.shape[1]]
         return Batch(rows, labels_NC, torch.from_numpy(labels.weight_N[rows]), memory_NC)
-
-
-def _resumed(
-    running: Running,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    kept: dict[str, Tensor],
-    average: Average | None,
-) -> int:
-    """Restore what an interrupted run has left, and return the step to go on with."""
-    start = 0
-    checkpoint = running.checkpoint
-    if checkpoint is not None and checkpoint.exists():
-        with suppress(DataError):  # a damaged one costs time, nothing else
-            position, extra = load_checkpoint(checkpoint, model, optimizer)
-            kept.update({name: extra[name] for name in kept})
-            if average is not None:
-                average.load(extra)
-            start = int(position["step"])
-    if running.ranks is not None:
-        running.ranks.require_same(start)
-    return start
 
 
 @torch.no_grad()

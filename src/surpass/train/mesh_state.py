@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 
 def is_spread(value: Tensor) -> bool:
@@ -66,7 +65,7 @@ def by_layout(parameters: Iterable[nn.Parameter]) -> list[Any]:
     return [{"params": group} for group in groups.values()]
 
 
-def in_order(optimizer: Optimizer, model: Any) -> Sequence[nn.Parameter]:
+def in_order(optimizer: Any, model: Any) -> Sequence[nn.Parameter]:
     """The parameters of an optimizer; of one with several groups, in the order of the model."""
     groups = [group["params"] for group in optimizer.param_groups]
     if len(groups) == 1:
