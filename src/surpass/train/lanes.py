@@ -1,4 +1,4 @@
-"""One head among many: what it learns, how, and where it begins. Also the labels of all of them."""
+"""One head among many: what it learns, how, and where it begins."""
 
 from __future__ import annotations
 
@@ -102,31 +102,6 @@ def saved_step(lane: Lane) -> int:
         if position["optimizer"] == lane.recipe.optimizer:
             return int(position["step"])
     return 0
-
-
-class AllLabels:
-    """Labels of all heads, one below the other.
-
-    Attributes:
-        labels_NC: Float32, 0 behind the last candidate.
-        weight_N: Float32.
-        offset_H: Where those of each head begin.
-    """
-
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        sizes = [len(lane.rows_N) for lane in lanes]
-        self.offset_H = torch.tensor([0, *np.cumsum(sizes)[:-1].tolist()])
-        width = max(max(map(len, lane.labels.probs)) for lane in lanes)
-        self.labels_NC = torch.cat([dense(lane.labels, width) for lane in lanes])
-        self.weight_N = torch.from_numpy(np.concatenate([lane.labels.weight_N for lane in lanes]))
-
-    def at(self, label_HN: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels (H, C, N) and weights (H, N) of some; `label_HN` are their places, all heads counted."""
-        labels_NC, weight_N = (
-            value.index_select(0, label_HN.flatten()) for value in (self.labels_NC, self.weight_N)
-        )
-        labels_HCN = labels_NC.view(*label_HN.shape, -1).transpose(1, 2).contiguous()
-        return labels_HCN, weight_N.view(label_HN.shape)
 
 
 def dense(labels: Labels, width: int) -> Tensor:
