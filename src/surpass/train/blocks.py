@@ -1,7 +1,7 @@
 """Heads in lockstep: those of one shape whose batches are equally long are one batched product.
 
-Shape suffixes: G batches of a step, P heads (as many on each of these batches), N examples of a batch, E of an
-epoch, C outputs.
+Shape suffixes: G batches of a step, P heads (as many on each of these batches), N examples of a batch, E of
+an epoch, C outputs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surpass.train.features import Known, Rows
-from surpass.train.lanes import Lane, dense
+from surpass.train.features import Known
+from surpass.train.lanes import Lane
 from surpass.train.linear import Product
 from surpass.train.order import batches
 
@@ -31,7 +31,7 @@ class Block:
         num_batches: On how many batches they are at a time.
         start: How many steps they have behind them.
         product: Their weights.
-        width: How many candidates labels have.
+        labels: Of each head (E, C).
         joined: States of all their examples in one place; None where they are asked for each time.
     """
 
@@ -43,7 +43,7 @@ class Block:
         *,
         start: int,
         product: Product,
-        width: int,
+        labels: Sequence[Tensor],
         joined: Joined | None,
     ) -> None:
         self.part = slice(first, first + len(lanes))
@@ -61,14 +61,14 @@ class Block:
             for lane in self._leaders
         ]
         # One row for each example, with the labels of all heads that see it.
-        shared = [lanes[at : at + each] for at in range(0, len(lanes), each)]
-        self._labels = [torch.cat([dense(lane.labels, width) for lane in own], 1) for own in shared]
+        shared = [slice(at, at + each) for at in range(0, len(lanes), each)]
+        self._labels = [torch.cat([*labels[own]], 1) for own in shared]
         self._weights = [
-            torch.from_numpy(np.stack([lane.labels.weight_N for lane in own], 1)) for own in shared
+            torch.from_numpy(np.stack([lane.labels.weight_N for lane in lanes[own]], 1)) for own in shared
         ]
         self._order_GE = torch.empty(num_batches, self._size, dtype=torch.long)
         self._state_row_GE = torch.empty_like(self._order_GE)
-        self._label_PCE = torch.empty(len(lanes), width, self._size)
+        self._label_PCE = torch.empty(len(lanes), labels[0].shape[1], self._size)
         self._weight_PE = torch.empty(len(lanes), self._size)
         self._now, self._epoch = slice(0), -1
 
@@ -138,17 +138,17 @@ class Joined:
     """
 
     def __init__(self, sets: Sequence[Known]) -> None:
-        held = [known.held for known in sets]
+        held = [known.held for known in sets if known.held is not None]
         self.begin: dict[int, int] = {}
         at = 0
         for known in sets:
             self.begin[id(known)] = at
             at += len(known)
-        self.states = torch.cat(held) if len(held) > 1 else held[0]  # type: ignore[arg-type]
+        self.states = torch.cat(held) if len(held) > 1 else held[0]
 
 
 def joined(sets: Sequence[Known], left: int) -> Joined | None:
-    """States of sets of examples in one place; None where some are in files, or are more than so many bytes."""
+    """States of sets of examples in one place; None where some are in files, or there are too many bytes."""
     if any(known.held is None for known in sets):
         return None
     if len(sets) > 1 and sum(map(_nbytes, sets)) > left:
@@ -158,3 +158,19 @@ def joined(sets: Sequence[Known], left: int) -> Joined | None:
 
 def _nbytes(known: Known) -> int:
     return 4 * len(known) * int(np.prod(known.shape))
+
+
+def keys_of(lanes: Sequence[Lane], starts: Sequence[int]) -> list[tuple[int, int]]:
+    """Of each head the number of the heads that it is in lockstep with, and of those on its batches."""
+    batch = [(*lane.batch_key, lane.shape, start) for lane, start in zip(lanes, starts, strict=True)]
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for at, key in enumerate(batch):
+        groups.setdefault(key, []).append(at)
+    found: dict[int, tuple[int, int]] = {}
+    steps: dict[tuple[object, ...], int] = {}
+    for number, same in enumerate(groups.values()):
+        lane = lanes[same[0]]
+        recipe, shapes = lane.recipe, (lane.shape, lane.known.shape)
+        alike = recipe.batch_size, recipe.epochs, len(lane.rows_N), starts[same[0]], *shapes, len(same)
+        found |= dict.fromkeys(same, (steps.setdefault(alike, len(steps)), number))
+    return [found[at] for at in range(len(lanes))]

@@ -1,9 +1,9 @@
 """Many heads at once: all that are trained on frozen states take each step together.
 
 Heads of one model on equal batches are one matrix product, whatever their labels and losses; those on other
-batches as long are one call with them. Heads with one loss are one call of it, whatever model they are of; heads
-of one shape share an optimizer step. Each keeps its own batches, schedule and end, so that it comes out as if
-trained alone.
+batches as long are one call with them. Heads with one loss are one call of it, whatever model they are of;
+heads of one shape share an optimizer step. Each keeps its own batches, schedule and end, so that it comes out
+as if trained alone.
 
 Shape suffixes: H heads, P heads of a part, G those of one loss, N examples of a batch, C outputs, S steps.
 """
@@ -18,14 +18,13 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from surpass.calls import is_outside
 from surpass.errors import Stopped, SurpassError
 from surpass.losses import find_loss
-from surpass.train.blocks import JOINED_BYTES, Block, Joined, joined
+from surpass.train.blocks import JOINED_BYTES, Block, Joined, joined, keys_of
 from surpass.train.checkpoint import read_state, write_state
 from surpass.train.features import Known
 from surpass.train.full_batch import fit_full_batch
-from surpass.train.lanes import Lane, Trained, saved_step
+from surpass.train.lanes import Lane, Trained, all_dense, saved_step
 from surpass.train.linear import HeadState, batched
 from surpass.train.loop import snapshot_steps, step_seed
 from surpass.train.many_losses import PLAIN, Batch, chosen, many_losses, targets, towards
@@ -92,13 +91,14 @@ class _Heads:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         starts = [saved_step(lane) for lane in lanes]
-        keys = _keys(lanes, starts)
+        keys = keys_of(lanes, starts)
         self.order = sorted(
             range(len(lanes)), key=lambda at: (starts[at] - lanes[at].num_steps, *keys[at], at)
         )
         self.keys = [keys[at] for at in self.order]
         self.lanes = [lanes[at] for at in self.order]
         self.start = [starts[at] for at in self.order]
+        self.pace = [(start, lane.num_steps) for lane, start in zip(self.lanes, self.start, strict=True)]
         self.left = [lane.num_steps - start for lane, start in zip(self.lanes, self.start, strict=True)]
         self.most = max(self.left)
         places: dict[tuple[object, ...], list[int]] = {}
@@ -109,7 +109,8 @@ class _Heads:
         self.failed: dict[int, SurpassError] = {}
         self.before = [torch.zeros(start) for start in self.start]
         self.loss = {lane.loss: find_loss(lane.loss) for lane in self.lanes}
-        self.width = max(max(map(len, lane.labels.probs)) for lane in self.lanes)
+        self.labels = all_dense(self.lanes)
+        self.width = self.labels[0].shape[1]
         self.memory = {
             place: torch.zeros(len(lane.rows_N), self.width)
             for place, lane in enumerate(self.lanes)
@@ -147,7 +148,7 @@ class _Heads:
                     product=self.stacks[lane.shape].product(
                         first, each * len(some), num_batches=len(some), pairs=pairs
                     ),
-                    width=self.width,
+                    labels=self.labels[first : first + len(own)],
                     joined=self._joined([lane.known for lane in own]),
                 )
 
@@ -156,7 +157,8 @@ class _Heads:
         unique = {id(known): known for known in sets}
         key = tuple(unique)
         if key not in self.joined:
-            taken = sum(each.states.nbytes for each in self.joined.values() if each and len(each.begin) > 1)
+            copies = (each for each in self.joined.values() if each is not None and len(each.begin) > 1)
+            taken = sum(each.states.nbytes for each in copies)
             self.joined[key] = joined(list(unique.values()), JOINED_BYTES - taken)
         return self.joined[key]
 
@@ -203,7 +205,7 @@ class _Heads:
         rooms = [block.room for block in blocks]
         if sum(rooms) > len(self.room):
             self.room = torch.empty(sum(rooms))
-        parts = self.room[: sum(rooms)].split(rooms)
+        parts = torch.split(self.room[: sum(rooms)], rooms)
         return [block.read(own) for block, own in zip(blocks, parts, strict=True)]
 
     def _slopes(
@@ -220,13 +222,13 @@ class _Heads:
         logits_PNC, target_PNC = logits_PCN.transpose(1, 2), target_PCN.transpose(1, 2)
         order_PN = torch.cat([block.order_PN for block in blocks]) if self.memory else None
         of_examples: list[tuple[Tensor, tuple[Tensor, Tensor]]] = []
-        for loss, at, places in part.same:
+        for loss, at, places, outside in part.same:
             if loss.text == PLAIN:
                 continue
             rows_GN = order_PN[at] if loss.memory and order_PN is not None else None
             memory_GNC = None if rows_GN is None else self._remembered(places, rows_GN)
-            progress = [(self.start[place] + step) / self.lanes[place].num_steps for place in places]
-            seeds = self._seeds(places, step) if is_outside(loss.text) else ()
+            progress = [(done + step) / of for done, of in map(self.pace.__getitem__, places)]
+            seeds = self._seeds(places, step) if outside else ()
             weight_GN = weight_PN.index_select(0, at)
             batch = Batch(
                 chosen(logits_PNC, at), chosen(target_PNC, at), weight_GN, progress, memory_GNC, seeds
@@ -252,7 +254,9 @@ class _Heads:
         return slopes_PCN
 
     def _remembered(self, places: Sequence[int], rows_GN: Tensor) -> Tensor:
-        return torch.stack([self.memory[place][rows_N] for place, rows_N in zip(places, rows_GN, strict=True)])
+        return torch.stack(
+            [self.memory[place][rows_N] for place, rows_N in zip(places, rows_GN, strict=True)]
+        )
 
     def _seeds(self, places: list[int], step: int) -> list[int]:
         return [step_seed(self.lanes[place].seed, self.start[place] + step) for place in places]
@@ -303,19 +307,3 @@ class _Heads:
         for name, value in self._state(place).items():
             value.copy_(saved[name])
         self.before[place] = saved["losses"]
-
-
-def _keys(lanes: Sequence[Lane], starts: Sequence[int]) -> list[tuple[int, int]]:
-    """For each head the number of the heads that it is in lockstep with, and of those on its batches."""
-    batch = [(*lane.batch_key, lane.shape, start) for lane, start in zip(lanes, starts, strict=True)]
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for at, key in enumerate(batch):
-        groups.setdefault(key, []).append(at)
-    found: dict[int, tuple[int, int]] = {}
-    steps: dict[tuple[object, ...], int] = {}
-    for number, same in enumerate(groups.values()):
-        lane = lanes[same[0]]
-        recipe, shapes = lane.recipe, (lane.shape, lane.known.shape)
-        alike = recipe.batch_size, recipe.epochs, len(lane.rows_N), starts[same[0]], *shapes, len(same)
-        found |= dict.fromkeys(same, (steps.setdefault(alike, len(steps)), number))
-    return [found[at] for at in range(len(lanes))]

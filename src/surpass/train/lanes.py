@@ -10,7 +10,6 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -104,7 +103,15 @@ def saved_step(lane: Lane) -> int:
     return 0
 
 
-def dense(labels: Labels, width: int) -> Tensor:
-    """All labels of a head, float32 (N, C)."""
+def dense(labels: Labels, width: int = 0) -> Tensor:
+    """All labels of a head, float32 (N, C), with at least so many columns."""
     labels_NC = padded_probs(labels.probs, np.arange(len(labels.probs)))
-    return functional.pad(labels_NC, (0, width - labels_NC.shape[1]))
+    missing = width - labels_NC.shape[1]
+    return functional.pad(labels_NC, (0, missing)) if missing > 0 else labels_NC
+
+
+def all_dense(lanes: Sequence[Lane]) -> list[Tensor]:
+    """Labels of heads, with as many columns."""
+    found = [dense(lane.labels) for lane in lanes]
+    width = max(labels_NC.shape[1] for labels_NC in found)
+    return [functional.pad(each, (0, width - each.shape[1])) for each in found]

@@ -13,10 +13,10 @@ _LOSS = 3e7
 
 
 def shares_of(lanes: Sequence[Lane], num_threads: int) -> list[list[int]]:
-    """Places of the heads of each thread; a single share where a loss is somebody else's, and may not bear threads.
+    """Places of the heads of each thread; one share where a loss is somebody else's and may not bear threads.
 
-    Losses are calls whose cost hardly depends on the number of heads, so that all heads of one are in one thread.
-    Those with cross-entropy go where there is less to do, heads on the same batches together.
+    Losses are calls whose cost hardly depends on the number of heads, so that all heads of one are in one
+    thread. Those with cross-entropy go where there is less to do, heads on the same batches together.
     """
     if num_threads == 1 or any(is_outside(lane.loss) for lane in lanes):
         return [list(range(len(lanes)))]
@@ -26,11 +26,14 @@ def shares_of(lanes: Sequence[Lane], num_threads: int) -> list[list[int]]:
         units.setdefault(key, []).append(at)
     shares: list[list[int]] = [[] for _ in range(num_threads)]
     costs = [0.0] * num_threads
-    given = {id(own): (lanes[own[0]].loss == PLAIN, -_cost([lanes[at] for at in own])) for own in units.values()}
-    for own in sorted(units.values(), key=lambda own: given[id(own)]):
+    ordered = sorted(
+        ((lanes[own[0]].loss == PLAIN, -_cost([lanes[at] for at in own]), own) for own in units.values()),
+        key=lambda unit: unit[:2],
+    )
+    for _, cost, own in ordered:
         least = costs.index(min(costs))
         shares[least] += own
-        costs[least] -= given[id(own)][1]
+        costs[least] -= cost
     return [sorted(share) for share in shares if share]
 
 

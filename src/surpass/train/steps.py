@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from surpass.calls import is_outside
 from surpass.losses import Loss
 from surpass.train.lanes import Lane
 
@@ -22,11 +23,13 @@ class Same(NamedTuple):
         loss: Which.
         at: Where they are among the heads of their part.
         places: Which heads of all they are.
+        outside: Whether it is somebody else's.
     """
 
     loss: Loss
     at: Tensor
     places: list[int]
+    outside: bool
 
 
 class Part(NamedTuple):
@@ -81,6 +84,7 @@ def _part(
         slices=[slice(end - count, end) for end, count in zip(ends, counts, strict=True)],
         place_P=torch.tensor(places),
         same=[
-            Same(losses[text], torch.tensor(at), [places[one] for one in at]) for text, at in members.items()
+            Same(losses[text], torch.tensor(at), [places[one] for one in at], is_outside(text))
+            for text, at in members.items()
         ],
     )
