@@ -33,6 +33,7 @@ class Held:
         self.states = states.astype(np.float32)
         self.shape = self.states.shape[1:]
         self.asked: list[np.ndarray] = []
+        self.held: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.states)

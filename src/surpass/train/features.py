@@ -150,6 +150,11 @@ class Known:
         """Of one row: (D,), or (2, D) of a pair."""
         return self._states.shape
 
+    @property
+    def held(self) -> Tensor | None:
+        """All of them, float32, where they are in memory."""
+        return self._held
+
     def __getitem__(self, rows: Rows) -> Tensor:
         """States of some of them, float32."""
         if self._held is not None:

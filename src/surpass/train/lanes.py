@@ -1,4 +1,4 @@
-"""One head among many: what it learns, how, and where it begins. Also the labels of all of them."""
+"""One head among many: what it learns, how, and where it begins."""
 
 from __future__ import annotations
 
@@ -104,32 +104,19 @@ def saved_step(lane: Lane) -> int:
     return 0
 
 
-class AllLabels:
-    """Labels of all heads, one below the other.
-
-    Attributes:
-        labels_NC: Float32, 0 behind the last candidate.
-        weight_N: Float32.
-        offset_H: Where those of each head begin.
-    """
-
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        sizes = [len(lane.rows_N) for lane in lanes]
-        self.offset_H = torch.tensor([0, *np.cumsum(sizes)[:-1].tolist()])
-        width = max(max(map(len, lane.labels.probs)) for lane in lanes)
-        self.labels_NC = torch.cat([dense(lane.labels, width) for lane in lanes])
-        self.weight_N = torch.from_numpy(np.concatenate([lane.labels.weight_N for lane in lanes]))
-
-    def at(self, label_HN: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels (H, C, N) and weights (H, N) of some; `label_HN` are their places, all heads counted."""
-        labels_NC, weight_N = (
-            value.index_select(0, label_HN.flatten()) for value in (self.labels_NC, self.weight_N)
-        )
-        labels_HCN = labels_NC.view(*label_HN.shape, -1).transpose(1, 2).contiguous()
-        return labels_HCN, weight_N.view(label_HN.shape)
+def dense(labels: Labels, width: int = 0) -> Tensor:
+    """All labels of a head, float32 (N, C), with at least so many columns."""
+    if len(set(map(len, labels.probs))) == 1:  # the usual case, at a third of the cost
+        flat = np.concatenate(labels.probs).astype(np.float32, copy=False)
+        labels_NC = torch.from_numpy(flat.reshape(len(labels.probs), -1))
+    else:
+        labels_NC = padded_probs(labels.probs, np.arange(len(labels.probs)))
+    missing = width - labels_NC.shape[1]
+    return functional.pad(labels_NC, (0, missing)) if missing > 0 else labels_NC
 
 
-def dense(labels: Labels, width: int) -> Tensor:
-    """All labels of a head, float32 (N, C)."""
-    labels_NC = padded_probs(labels.probs, np.arange(len(labels.probs)))
-    return functional.pad(labels_NC, (0, width - labels_NC.shape[1]))
+def all_dense(lanes: Sequence[Lane]) -> list[Tensor]:
+    """Labels of heads, with as many columns."""
+    found = [dense(lane.labels) for lane in lanes]
+    width = max(labels_NC.shape[1] for labels_NC in found)
+    return [functional.pad(each, (0, width - each.shape[1])) for each in found]

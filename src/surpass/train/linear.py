@@ -3,7 +3,8 @@
 A head is one linear layer (`head.weight`, `head.bias`), or two with rectified units between (`head.0.weight`,
 `head.0.bias`, `head.2.weight`, `head.2.bias`); a head of pairs scores each of the two, and may lack a bias.
 
-Shape suffixes: G heads on one batch, N examples, C outputs, D features, K hidden units.
+Shape suffixes: G heads on one batch (of `Product`: batches), P heads, N examples, C outputs, D features, K
+hidden units.
 """
 
 from __future__ import annotations
@@ -79,42 +80,57 @@ def _of_linear(states_ND: Tensor, slopes_GNE: Tensor) -> list[Tensor]:
 
 
 class Product:
-    """Heads on one batch after another: what they say, and the gradients of their parameters, in place.
+    """Heads on batches of equal size: what they say, and the gradients of their parameters, in place.
 
     Args:
-        parameters: Of G heads; parts of a stack, which is changed in place.
+        parameters: Of P heads; parts of a stack, which is changed in place.
         gradients: Where to write those, in the same shapes.
-        biased: Whether a head of one layer has a bias.
+        num_batches: Of a step, G; those on the same are side by side. More than one only where `batched`.
         pairs: Whether states are of pairs.
     """
 
     def __init__(
-        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], *, biased: bool, pairs: bool
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        *,
+        num_batches: int,
+        biased: bool,
+        pairs: bool,
     ) -> None:
         self._parameters, self._gradients, self._biased = parameters, gradients, biased
-        self._simple = biased and not pairs and len(parameters) == _LINEAR
+        self._simple = batched(len(parameters), biased=biased, pairs=pairs)
+        assert self._simple or num_batches == 1
         if self._simple:
-            # What these tensors are in two dimensions, once for all steps.
-            self._shape = parameters[1].shape
-            self._weight_GC_D = parameters[0].flatten(0, 1)
-            self._bias_GC1 = parameters[1].flatten()[:, None]
-            self._gradient_GC_D = gradients[0].flatten(0, 1)
-            self._gradient_GC = gradients[1].flatten()
+            # What these tensors are in three dimensions, R outputs on a batch, once for all steps.
+            width = parameters[0].shape[-1]
+            self._weight_GRD, self._gradient_GRD = (
+                of[0].view(num_batches, -1, width) for of in (parameters, gradients)
+            )
+            self._bias_GR1 = parameters[1].view(num_batches, -1, 1)
+            self._gradient_GR = gradients[1].view(num_batches, -1)
 
-    def scores(self, states: Tensor) -> Tensor:
-        """Logits, (G, C, N)."""
+    def scores(self, states: Tensor, out: Tensor) -> None:
+        """Write logits (P, C, N) of states (G, N, ...)."""
         if not self._simple:
-            return scores(states, self._parameters, self._biased).transpose(1, 2)
-        flat_GC_N = torch.addmm(self._bias_GC1, self._weight_GC_D, states.T)
-        return flat_GC_N.view(*self._shape, -1)
+            out.copy_(scores(states[0], self._parameters, self._biased).transpose(1, 2))
+            return
+        weight_GRD = self._weight_GRD
+        out_GRN = out.view(*weight_GRD.shape[:2], -1)
+        torch.baddbmm(self._bias_GR1, weight_GRD, states.transpose(1, 2), out=out_GRN)
 
-    def backward(self, states: Tensor, slopes_GCN: Tensor) -> None:
+    def backward(self, states: Tensor, slopes_PCN: Tensor) -> None:
         """Write the gradients, given that of each head's loss by its logits."""
         if not self._simple:
-            given = backward(states, self._parameters, slopes_GCN.transpose(1, 2), self._biased)
+            given = backward(states[0], self._parameters, slopes_PCN.transpose(1, 2), self._biased)
             for gradient, value in zip(self._gradients, given, strict=True):
                 gradient.copy_(value)
             return
-        flat_GC_N = slopes_GCN.flatten(0, 1)
-        torch.mm(flat_GC_N, states, out=self._gradient_GC_D)
-        torch.sum(flat_GC_N, 1, out=self._gradient_GC)
+        slopes_GRN = slopes_PCN.reshape(*self._weight_GRD.shape[:2], -1)
+        torch.bmm(slopes_GRN, states, out=self._gradient_GRD)
+        torch.sum(slopes_GRN, 2, out=self._gradient_GR)
+
+
+def batched(num_parameters: int, *, biased: bool, pairs: bool) -> bool:
+    """Whether heads on different batches can be one product: those of one layer with biases, not of pairs."""
+    return biased and not pairs and num_parameters == _LINEAR

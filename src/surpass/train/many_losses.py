@@ -69,9 +69,8 @@ def many_losses(loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             logits_GNC = batch.logits_GNC.detach().requires_grad_()
             (losses_GN,) = _called(loss, batch._replace(logits_GNC=logits_GNC))
-            means_G = (losses_GN * share_GN).sum(1)
-            (slopes_GNC,) = torch.autograd.grad(means_G.sum(), logits_GNC)
-        return means_G.detach(), slopes_GNC
+        (slopes_GNC,) = torch.autograd.grad(losses_GN, logits_GNC, share_GN.to(losses_GN.dtype))
+        return (losses_GN.detach() * share_GN).sum(1), slopes_GNC
     target_GNC, weight_GN = targets(loss, batch)
     return towards(batch.logits_GNC, target_GNC, share_GN * weight_GN)
 
@@ -98,9 +97,12 @@ def towards(logits_GNC: Tensor, target_GNC: Tensor, share_GN: Tensor) -> tuple[T
 
 def _called(loss: Loss, batch: Batch) -> tuple[Tensor, ...]:
     """What the function gives, stacked over heads: losses, or targets and weights."""
+    outside = is_outside(loss.text)
+    if not outside and len(set(batch.progress)) == 1:
+        return _at_once(loss, batch)
     alike: dict[object, list[int]] = {}
     for place, progress in enumerate(batch.progress):
-        alike.setdefault(place if is_outside(loss.text) else progress, []).append(place)
+        alike.setdefault(place if outside else progress, []).append(place)
     if len(alike) == 1:
         return _at_once(loss, batch)
     given = []

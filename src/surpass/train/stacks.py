@@ -33,11 +33,12 @@ class Stack:
         self._adam = Adam(self._parameters, self._gradients, self._lanes, begun)
         self._averages = Averages(self._parameters, self._lanes, begun)
 
-    def product(self, first: int, count: int, *, pairs: bool) -> Product:
-        """So many heads from this one on, on one batch after another; `update` takes their gradients in."""
+    def product(self, first: int, count: int, *, num_batches: int, pairs: bool) -> Product:
+        """So many heads from this one on, on so many batches a step; `update` takes their gradients in."""
         own = slice(at := self.places.index(first), at + count)
         values, gradients = ([value[own] for value in of] for of in (self._parameters, self._gradients))
-        return Product(values, gradients, biased="head.bias" in self._names, pairs=pairs)
+        biased = "head.bias" in self._names
+        return Product(values, gradients, num_batches=num_batches, biased=biased, pairs=pairs)
 
     def update(self, active: int, step: int) -> None:
         """Step `step` of this run, from 0, for its heads among the first `active` of all."""

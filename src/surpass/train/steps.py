@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from surpass.calls import is_outside
 from surpass.losses import Loss
 from surpass.train.lanes import Lane
 
@@ -22,63 +23,68 @@ class Same(NamedTuple):
         loss: Which.
         at: Where they are among the heads of their part.
         places: Which heads of all they are.
+        outside: Whether it is somebody else's.
     """
 
     loss: Loss
     at: Tensor
     places: list[int]
+    outside: bool
 
 
 class Part(NamedTuple):
-    """Heads whose batches are equally long.
+    """Blocks whose batches are equally long.
 
     Attributes:
-        groups: Numbers of their groups.
-        slices: Where the heads of each group are.
+        blocks: Their numbers.
+        slices: Where the heads of each are.
         place_P: Which of all heads they are.
-        group_P: From which of `groups` each has its batch.
         same: The losses.
     """
 
-    groups: list[int]
+    blocks: list[int]
     slices: list[slice]
     place_P: Tensor
-    group_P: Tensor
     same: list[Same]
 
 
 def parts_of(
-    sizes: Sequence[int], heads: Sequence[slice], lanes: Sequence[Lane], losses: Mapping[str, Loss]
+    sizes: Sequence[int],
+    heads: Sequence[slice],
+    lanes: Sequence[Lane],
+    losses: Mapping[str, Loss],
+    apart: Sequence[bool],
 ) -> list[Part]:
     """The parts of a step.
 
     Args:
-        sizes: How many examples the batch of each group has.
-        heads: Which of all heads each group is.
+        sizes: How many examples a batch of each block has.
+        heads: Which of all heads each block is.
         lanes: The heads.
         losses: What their losses are called.
+        apart: Whether each block is a part of its own.
     """
-    groups: dict[int, list[int]] = {}
+    blocks: dict[tuple[int, int], list[int]] = {}
     for number, size in enumerate(sizes):
-        groups.setdefault(size, []).append(number)
-    return [_part(numbers, heads, lanes, losses) for numbers in groups.values()]
+        blocks.setdefault((size, number if apart[number] else -1), []).append(number)
+    return [_part(numbers, heads, lanes, losses) for numbers in blocks.values()]
 
 
 def _part(
-    groups: list[int], heads: Sequence[slice], lanes: Sequence[Lane], losses: Mapping[str, Loss]
+    blocks: list[int], heads: Sequence[slice], lanes: Sequence[Lane], losses: Mapping[str, Loss]
 ) -> Part:
-    counts = [heads[number].stop - heads[number].start for number in groups]
+    counts = [heads[number].stop - heads[number].start for number in blocks]
     ends = torch.tensor(counts).cumsum(0).tolist()
-    places = [place for number in groups for place in range(heads[number].start, heads[number].stop)]
+    places = [place for number in blocks for place in range(heads[number].start, heads[number].stop)]
     members: dict[str, list[int]] = {}
     for at, place in enumerate(places):
         members.setdefault(lanes[place].loss, []).append(at)
     return Part(
-        groups=groups,
+        blocks=blocks,
         slices=[slice(end - count, end) for end, count in zip(ends, counts, strict=True)],
         place_P=torch.tensor(places),
-        group_P=torch.arange(len(groups)).repeat_interleave(torch.tensor(counts)),
         same=[
-            Same(losses[text], torch.tensor(at), [places[one] for one in at]) for text, at in members.items()
+            Same(losses[text], torch.tensor(at), [places[one] for one in at], is_outside(text))
+            for text, at in members.items()
         ],
     )
