@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from reference import convolutions as twins
 from surpass.errors import DataError
-from surpass.models.convnets import AlexNet, ConvNet, MobileNetV2, ResNet50, SmallNet, multiply_adds
+from surpass.models.convnets import AlexNet, ConvNet, MobileNetV2, ResNet50, multiply_adds
 from surpass.models.convnets_folding import folded, pairs
 from surpass.models.convnets_known import NETWORKS, network_of
 from surpass.models.convnets_lite import EfficientNetLite
+from surpass.models.convnets_small import SmallNet
 from surpass.models.image_configs import cost_of_convolution
 from surpass.models.packaged.from_pth import convert
 from surpass.models.sources import resolve

@@ -122,7 +122,7 @@ NUM_STAGES = 3
 
 
 def cost_of_convolution(width: int, pixels: int) -> Cost:
-    """Of `cnn:WIDTH` below its head, for images of so many pixels a side (`convnets.SmallNet`).
+    """Of `cnn:WIDTH` below its head, for images of so many pixels a side (`convnets_small.SmallNet`).
 
     Convolutions alone count as operations, two for a multiply-add.
     """

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from surpass.errors import DataError
-from surpass.models.convnets import SmallNet
 from surpass.models.convnets_known import NETWORKS
+from surpass.models.convnets_small import SmallNet
 from surpass.models.folders import CONFIG, WEIGHTS, read_config
 from surpass.models.image_configs import OWN
 from surpass.models.image_preparing import Preparation, read_preparation, with_pixels
