@@ -18,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils import parametrize
 
 from reference.bench import Bench
+from reference.completions import LIMIT, save_writer, write_copying
+from reference.image_sets import class_folders
 from reference.language import save_tiny, write_texts
 from reference.studies import CHESS
 from surpass.engine.crew import Worker
@@ -34,6 +36,7 @@ from surpass.models.texts import read_tokenizer
 from surpass.stages import TRUTH, Examples, Fit, Label, Stop
 from surpass.store import Store
 from surpass.tasks import find_task
+from surpass.tasks.generation import GenerationTask
 from surpass.tasks.planted import PlantedTask
 from surpass.train import label as labelling
 from surpass.train import loaded
@@ -64,6 +67,13 @@ def places(tmp_path_factory) -> dict[str, tuple[str, Any]]:
         kind: (f"dir:{save_tiny(root / kind, kind)}", texts) for kind in KINDS[2:]
     }
     found["policy"] = "ladder:chess-1", CHESS
+    copying = write_copying(root / "copying.jsonl", 700)
+    writer = f"dir:{save_writer(root / 'writer', 'llama')}"
+    found["writer"] = writer, GenerationTask(path=str(copying), max_new_tokens=LIMIT)
+    for name, content in class_folders(200).items():
+        (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "images" / name).write_bytes(content)
+    found["images"] = "cnn:4", find_task(f"images:{root / 'images'}")
     found["tabular"] = "mlp:6x5", PlantedTask(num_classes=3, num_features=6)
     return found
 
@@ -136,8 +146,10 @@ def computed(root: Path, stages: list[Any], **settings: Any) -> dict[str, bytes]
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("save_memory", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "save_memory"),
+    [*((kind, False) for kind in (*KINDS, "writer", "images")), *((kind, True) for kind in KINDS)],
+)
 def test_every_byte_is_that_of_a_process_that_keeps_nothing(places, tmp_path, loads, kind, save_memory):
     stages = chain(places[kind])
     ours = computed(tmp_path / "ours", stages, save_memory=save_memory)
