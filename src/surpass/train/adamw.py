@@ -1,6 +1,6 @@
 """AdamW for one process: torch's own step, without what the import of its class brings.
 
-The first optimizer of a process imports some 800 modules of a compiler, for a second and 50 MB.
+The first optimizer of a process imports some 800 modules of a compiler.
 """
 
 from __future__ import annotations
