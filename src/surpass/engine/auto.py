@@ -2,7 +2,7 @@
 
 Small models leave a second thread little to do: on two cores, two processes with one thread each take the
 quick study of chess in two thirds of the time of one process with two. So a pool it is where several stages
-can run at a time for long enough, all models are small, and there is memory for a copy of everything in each worker.
+can run at a time for long enough, all models are small, and each worker's copy of everything has room.
 """
 
 from __future__ import annotations

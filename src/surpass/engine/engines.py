@@ -37,12 +37,6 @@ class Engine(Protocol):
         ...
 
 
-def default_engine(settings: Settings) -> str | None:
-    """What the command line takes where no engine is named: auto, unless the settings ask for another."""
-    asked = (settings.workers, settings.threads, settings.mesh, settings.address, settings.slurm or None)
-    return "auto" if all(value is None for value in asked) else None
-
-
 def find_engine(name: str | None, settings: Settings = Settings()) -> Engine:  # noqa: B008
     """The engine of a name; without one, what the settings ask for.
 
@@ -69,3 +63,15 @@ def find_engine(name: str | None, settings: Settings = Settings()) -> Engine:  #
             option = "address" if engine == "ray" else engine
             raise ConfigError(f"{option}={value} is for engine {engine}, got engine {chosen}; leave one out")
     return cast(Engine, import_module(ENGINES[chosen]).run)
+
+
+def engine_of_command(name: str | None, settings: Settings) -> str | None:
+    """The name of the engine that a command means: of none, auto, unless the settings ask for another.
+
+    Raises:
+        ConfigError: There is none, or it has no such settings.
+    """
+    asked = (settings.workers, settings.threads, settings.mesh, settings.address, settings.slurm or None)
+    meant = name or ("auto" if all(value is None for value in asked) else None)
+    find_engine(meant, settings)
+    return meant
