@@ -105,8 +105,8 @@ def _remembered(
 ) -> MoveExamples:
     """Encoded examples; those of one part are read by many stages, and decoded once in each process."""
     digest = blake2b(packed, digest_size=16)
-    digest.update(np.ascontiguousarray(values))
-    digest.update(np.ascontiguousarray(ends_N))
+    for array in (values, ends_N):
+        digest.update(array.tobytes())
     key = digest.digest()
     found = _known.pop(key, None)
     if found is None:

@@ -127,7 +127,9 @@ class Policy(nn.Module):
         origin_PK = self.origin(squares_RC).index_select(0, (corner_NL + (plain_NL >> 6)).flatten())
         target_PK = self.target(squares_RC).index_select(0, (corner_NL + (plain_NL & 63)).flatten())
         pairs_P = (origin_PK * target_PK).sum(1) * self.config.key_dim**-0.5
-        under = self.underpromotion(squares_RC.unflatten(0, (-1, 64))[:, 48:56]).flatten()
+        under = self.underpromotion(
+            squares_RC.view(len(moves_NL), 64, self.config.channels)[:, 48:56]
+        ).flatten()
         number_NL = (moves_NL - FIRST_UNDERPROMOTION).clamp(min=0)
         place_NL = torch.where(
             moves_NL < FIRST_UNDERPROMOTION,
