@@ -1,8 +1,8 @@
 """Chess policies: their steps against the convolution library's, and the quick study as a user types it.
 
-A step of a fit or of pretraining needs three forward passes of the policy (`PolicyConfig.flops`). Its rate is held
-against that of the same policy's convolutions alone, forward and backward on the same batch, in turns: what the
-library reaches with nothing else to do.
+A step of a fit or of pretraining needs three forward passes of the policy (`PolicyConfig.flops`). Its rate is
+held against that of the same policy's convolutions alone, forward and backward on the same batch, in turns:
+what the library reaches with nothing else to do.
 """
 
 from __future__ import annotations
@@ -140,8 +140,9 @@ def quick_study(folder: Path, rounds: int) -> list[Measured]:
 
 
 BEFORE = {
-    "before": "98 s on two cores of the machine of 2026-11-30 with nothing else running, at commit 67fa2e3: one "
-    "process with two threads was the default, heads scored all 4,168 move numbers, and each stage decoded its boards"
+    "before": "98 s on two cores of the machine of 2026-11-30 with nothing else running, at commit 67fa2e3: "
+    "one process with two threads was the default, heads scored all 4,168 move numbers, and each stage "
+    "decoded its boards"
 }
 """What the bound of seconds is half of."""
 
