@@ -35,6 +35,7 @@ WORSE = 1.2
 SUITES: dict[str, tuple[str, tuple[str, ...]]] = {
     "probes": ("frozen features", ("sst2", "cifar10_images")),
     "fine_tuning": ("fine-tuning", ("sst2",)),
+    "chess_policies": ("chess policies", ()),
     "overhead": ("engines and store", ()),
     "best_of_n": ("best-of-n", ()),
 }

@@ -60,7 +60,7 @@ app.command("profile")(profile)
 
 Engine = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="What computes: inline (this process), pool (several), ray or slurm."),
+    typer.Option(metavar="NAME", help="What computes: auto, inline (this process), pool, ray or slurm."),
 ]
 Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Stages at a time, that share threads; says pool.")
@@ -138,7 +138,7 @@ def run(
 
     Interrupted, it goes on where it was when run again; finished, it only shows the table.
     """
-    from surpass.engine.engines import find_engine
+    from surpass.engine.engines import engine_of_command
     from surpass.engine.work import Settings
     from surpass.experiment import run as run_study
     from surpass.experiment import run_stage, stage_of
@@ -156,7 +156,7 @@ def run(
         slurm=slurm,
         named=(study, *(overrides or ())),
     )
-    find_engine(engine, settings)
+    engine = engine_of_command(engine, settings)
     chosen = find_study(study, overrides or ())
     stage = None if only is None else stage_of(chosen, only)
     if stage is not None and track:

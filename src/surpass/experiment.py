@@ -42,8 +42,8 @@ def run(
         study: What to compare.
         store: Where artifacts are, or its folder or URL.
         engine: A name in `ENGINES`: "inline", one stage after another in this process, "pool", several
-            in processes of their own, "ray", on a Ray cluster, or "slurm", in jobs; the default is what
-            the settings ask for: "inline" or, with workers, "pool".
+            in processes of their own, "auto", one of these two, "ray", on a Ray cluster, or "slurm", in jobs;
+            the default is what the settings ask for: "inline" or, with workers, "pool".
         workers: How many stages at a time; the same as `settings.workers`.
         settings: How stages are carried out.
         display: What shows the progress; nothing by default.

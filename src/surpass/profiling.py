@@ -25,12 +25,13 @@ SAID_HERE = {
     "pyarrow.parquet:read_table": "input/output",
     "pyarrow.parquet:write_table": "input/output",
     "surpass.train.features:Known.__getitem__": "data",
+    "surpass.train.blocks:Block.read": "data",
     "surpass.train.linear:Product.backward": "backward",
     "surpass.train.stacks:Stack.update": "optimizer",
     "surpass.train.objective:Objective.measure": "forward",
     "surpass.train.whitened:Whitened.measure": "forward",
     "surpass.train.whitened:coordinates": "data",
-    "surpass.train.full_batch:_Descent.fit": "optimizer",
+    "surpass.train.descent:Descent.go": "optimizer",
 }
 """Functions whose time is told only while a clock runs: they are called too often, or are not ours."""
 

@@ -101,6 +101,9 @@ def test_failures_are_said_and_others_go_on(tmp_path, engine):
 
 def test_no_such_engine(tmp_path):
     ended = nursery().run("run", *STUDY, "--engine", "dask", cwd=tmp_path)
-    assert (ended.code, ended.err) == (2, "error: no engine 'dask'; choose from inline, pool, ray, slurm\n")
+    assert (ended.code, ended.err) == (
+        2,
+        "error: no engine 'dask'; choose from auto, inline, pool, ray, slurm\n",
+    )
     ended = nursery().run("run", *STUDY, "--engine", "inline", "--workers", "2", cwd=tmp_path)
-    assert (ended.code, "engine inline has no workers, got workers=2" in ended.err) == (2, True)
+    assert (ended.code, "engine inline takes no workers, got workers=2" in ended.err) == (2, True)

@@ -6,7 +6,7 @@ import torch
 from reference import planes as twin
 from reference.random_games import random_boards
 from surpass.boards import NUM_MOVES, board_of, pack_board, unpack
-from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes, pseudo_legal
+from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes, listed, pseudo_legal
 
 SPECIAL = [
     chess.STARTING_FEN,
@@ -94,3 +94,14 @@ def test_inputs_are_left_alone(packed):
     pseudo_legal(position, attacks_NSS)
     assert torch.equal(boards_NB, before)
     assert all(map(torch.equal, copies, (*position, attacks_NSS)))
+
+
+@pytest.mark.parametrize("shape", [(0, 7), (1, 1), (5, 9), (40, 4168)])
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_listed_moves(shape, share):
+    mask_NM = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < share
+    slow = [mask_M.nonzero()[:, 0].tolist() for mask_M in mask_NM]
+    width = max(map(len, slow), default=0)
+    found = listed(mask_NM)
+    assert found.tolist() == [row + [-1] * (width - len(row)) for row in slow]
+    assert found.shape == (shape[0], width)

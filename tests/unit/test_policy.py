@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from reference.random_games import random_boards
-from surpass.boards import NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
+from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
 
@@ -167,3 +167,56 @@ def test_folding_leaves_the_random_generator_alone(trained):
 
 def test_config_is_rebuilt_from_metadata():
     assert PolicyConfig(**config_metadata(CONFIG)) == CONFIG
+
+
+def moves_of(boards_NB, seed=0):
+    """Moves at random and of every kind, with rows of unequal length."""
+    random = torch.Generator().manual_seed(seed)
+    moves_NL = torch.randint(0, NUM_MOVES, (len(boards_NB), 30), generator=random)
+    moves_NL[:, :3] = torch.tensor([0, FIRST_UNDERPROMOTION - 1, FIRST_UNDERPROMOTION])
+    moves_NL[:, 3:9] = torch.randint(FIRST_UNDERPROMOTION, NUM_MOVES, (len(boards_NB), 6), generator=random)
+    ends_N1 = torch.randint(1, 31, (len(boards_NB), 1), generator=random)
+    return torch.where(torch.arange(30) < ends_N1, moves_NL, -1)
+
+
+class TestChosen:
+    """Against the head that scores every move number."""
+
+    def logits(self, policy, boards_NB, moves_NL):
+        position = decode(boards_NB)
+        trunk = policy.trunk(input_planes(position, attacks(position)))
+        plain_NM = policy.head(trunk)
+        plain_NL = plain_NM.gather(1, moves_NL.clamp(min=0)).masked_fill(moves_NL < 0, -torch.inf)
+        return policy.chosen(trunk, moves_NL), plain_NL
+
+    @torch.no_grad()
+    def test_every_move_number(self, trained, boards_NB):
+        policy, some_NB = fold(trained), boards_NB[:3]
+        every_NL = torch.arange(NUM_MOVES).expand(3, -1)
+        position = decode(some_NB)
+        trunk = policy.trunk(input_planes(position, attacks(position)))
+        close(policy.chosen(trunk, every_NL), policy.head(trunk))
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("count", [0, 1, 2, 40])
+    def test_rows_of_unequal_length(self, trained, boards_NB, count):
+        close(*self.logits(fold(trained), boards_NB[:count], moves_of(boards_NB[:count])))
+
+    def test_gradients(self, trained, boards_NB):
+        policy, moves_NL = fold(trained), moves_of(boards_NB[:40])
+        ours, plain = (
+            torch.autograd.grad(
+                logits_NL.log_softmax(1)[:, 0].sum(), list(policy.parameters()), retain_graph=True
+            )
+            for logits_NL in self.logits(policy, boards_NB[:40], moves_NL)
+        )
+        for mine, theirs in zip(ours, plain, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+    def test_without_underpromotions_their_weights_have_no_gradient_but_zero(self, trained, boards_NB):
+        """Not None: the optimizer then still lets them decay, as it does with all logits."""
+        policy, moves_NL = fold(trained), torch.tensor([[8, 9, -1], [1, 2, 3]])
+        ours, _ = self.logits(policy, boards_NB[:2], moves_NL)
+        ours.log_softmax(1)[:, 0].sum().backward()
+        assert policy.underpromotion.weight.grad is not None
+        assert not policy.underpromotion.weight.grad.any()

@@ -177,9 +177,9 @@ class TestEngines:
             assert callable(find_engine(name))
 
     def test_others(self):
-        with pytest.raises(ConfigError, match="no engine 'dask'; choose from inline, pool, ray, slurm"):
+        with pytest.raises(ConfigError, match="no engine 'dask'; choose from auto, inline, pool, ray, slurm"):
             find_engine("dask")
-        with pytest.raises(ConfigError, match="inline has no workers, got workers=2"):
+        with pytest.raises(ConfigError, match="inline takes no workers, got workers=2"):
             find_engine("inline", Settings(workers=2))
 
 

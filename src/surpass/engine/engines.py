@@ -13,6 +13,7 @@ from surpass.stages import Stage
 from surpass.store import Store
 
 ENGINES = {
+    "auto": "surpass.engine.auto",
     "inline": "surpass.engine.inline",
     "pool": "surpass.engine.pool",
     "ray": "surpass.engine.ray_tasks",
@@ -48,11 +49,11 @@ def find_engine(name: str | None, settings: Settings = Settings()) -> Engine:  #
     chosen = name or meant or ("inline" if workers is None else "pool")
     if chosen not in ENGINES:
         raise ConfigError(f"no engine {chosen!r}; choose from {', '.join(ENGINES)}")
-    if chosen == "inline" and workers is not None:
+    if chosen in ("auto", "inline") and workers is not None:
         raise ConfigError(
-            f"engine inline has no workers, got workers={workers}; leave one of them out, or use pool"
+            f"engine {chosen} takes no workers, got workers={workers}; leave one of them out, or use pool"
         )
-    if settings.mesh is not None and chosen not in ("inline", "ray"):
+    if settings.mesh is not None and chosen not in ("auto", "inline", "ray"):
         raise ConfigError(
             f"mesh={settings.mesh} spreads each fit over several devices, and engine {chosen} gives "
             "each stage one; use inline or ray, or leave the mesh out"
@@ -62,3 +63,15 @@ def find_engine(name: str | None, settings: Settings = Settings()) -> Engine:  #
             option = "address" if engine == "ray" else engine
             raise ConfigError(f"{option}={value} is for engine {engine}, got engine {chosen}; leave one out")
     return cast(Engine, import_module(ENGINES[chosen]).run)
+
+
+def engine_of_command(name: str | None, settings: Settings) -> str | None:
+    """The name of the engine that a command means: of none, auto, unless the settings ask for another.
+
+    Raises:
+        ConfigError: There is none, or it has no such settings.
+    """
+    asked = (settings.workers, settings.threads, settings.mesh, settings.address, settings.slurm or None)
+    meant = name or ("auto" if all(value is None for value in asked) else None)
+    find_engine(meant, settings)
+    return meant

@@ -5,7 +5,7 @@ the last ones of each round, fewer than a batch). The loss is cross-entropy over
 pieces' movement allows: what is legal needs no learning. Order and initial weights follow from the
 seed, and training goes on after a stop to the same bits.
 
-Shape suffixes: N positions, B packed bytes (34), S squares (64), M move numbers (4168).
+Shape suffixes: N positions, B packed bytes (34), S squares (64), L moves of each (the longest row).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from surpass.disk import atomic_write, disk_errors
 from surpass.errors import ConfigError, Stopped
 from surpass.ladder.games import Games, Positions, positions_of
-from surpass.models.planes import attacks, decode, pseudo_legal
+from surpass.models.planes import attacks, decode, input_planes, listed, pseudo_legal
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
 from surpass.train.checkpoint import load_checkpoint, save_checkpoint
 
@@ -36,7 +36,6 @@ BATCH = 256
 WARMUP_STEPS = 100
 FIRST_PLY = 8
 HOLDOUT_POSITIONS = 20_000
-IMPOSSIBLE = -1e4
 REPORT_STEPS = 50
 
 
@@ -94,11 +93,15 @@ class _Order:
         return np.sort(self.order[place * BATCH : (place + 1) * BATCH])
 
 
-def _masked_logits(policy: Policy, boards_NB: Tensor) -> Tensor:
+def _logits(policy: Policy, boards_NB: Tensor, moves_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the moves that the pieces' movement allows, float32 (N, L), and where the played ones are."""
     position = decode(boards_NB)
     attacks_NSS = attacks(position)
-    logits_NM = policy.score(position, attacks_NSS)
-    return logits_NM.masked_fill(~pseudo_legal(position, attacks_NSS), IMPOSSIBLE)
+    moves_NL = listed(pseudo_legal(position, attacks_NSS))
+    played_NL = moves_NL == moves_N[:, None]
+    assert bool(played_NL.any(1).all())
+    logits_NL = policy.chosen(policy.trunk(input_planes(position, attacks_NSS)), moves_NL)
+    return logits_NL, played_NL.int().argmax(1)
 
 
 def _batch(positions: Positions, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -123,7 +126,7 @@ class _Training:
         """Make one step, and return its loss."""
         warm, left = (self.step + 1) / WARMUP_STEPS, (self.num_steps - self.step) / self.num_steps
         self.optimizer.param_groups[0]["lr"] = self.rung.learning_rate * min(1.0, warm, left)
-        loss = nn.functional.cross_entropy(_masked_logits(self.policy, boards_NB), moves_N)
+        loss = nn.functional.cross_entropy(*_logits(self.policy, boards_NB, moves_N))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -179,9 +182,9 @@ def move_accuracy(policy: Policy, positions: Positions) -> tuple[float, float]:
     hits, loss = 0, 0.0
     for start in range(0, len(positions), 512):
         boards_NB, moves_N = _batch(positions, np.arange(start, min(start + 512, len(positions))))
-        logits_NM = _masked_logits(policy, boards_NB)
-        hits += int((logits_NM.argmax(1) == moves_N).sum())
-        loss += float(nn.functional.cross_entropy(logits_NM, moves_N, reduction="sum"))
+        logits_NL, place_N = _logits(policy, boards_NB, moves_N)
+        hits += int((logits_NL.argmax(1) == place_N).sum())
+        loss += float(nn.functional.cross_entropy(logits_NL, place_N, reduction="sum"))
     return hits / len(positions), loss / len(positions)
 
 

@@ -30,22 +30,18 @@ _DECODED_AT_ONCE = 256
 
 
 class MoveExamples(NamedTuple):
-    """Positions and their candidates: those of row i are `candidates[ends[i - 1] : ends[i]]`.
+    """Positions and their candidates.
 
     The planes that a policy sees are made once, as a fit comes by each position many times: float16
-    (N, 8, 8, P), which holds their halves and quarters exactly, 4 kB a position. `below` is what the lower
-    layers of a policy give for them, where that is known.
+    (N, 8, 8, P), which holds their halves and quarters exactly, 4 kB a position. `moves_NC` int16 holds
+    the candidates, ascending, -1 behind the last of each row; `num_candidates_N` int64 counts them.
+    `below` is what the lower layers of a policy give for them, where that is known.
     """
 
     planes_NRFP: Tensor
-    candidates: npt.NDArray[np.int64]
-    ends_N: npt.NDArray[np.int64]
+    moves_NC: npt.NDArray[np.int16]
+    num_candidates_N: npt.NDArray[np.int64]
     below: Below | None = None
-
-    @property
-    def num_candidates_N(self) -> npt.NDArray[np.int64]:
-        """How many candidates each example has."""
-        return np.diff(self.ends_N, prepend=0)
 
     def digest(self) -> str:
         """The sha256 of all planes; candidates are nothing to the states of squares."""
@@ -78,17 +74,14 @@ class MoveChoice(nn.Module):
     def encode(inputs: pa.Table) -> MoveExamples:
         """Examples as arrays; columns `board` and `candidates` as the chess task has them."""
         boards = inputs["board"].combine_chunks()
-        boards_NB = np.frombuffer(
-            boards.buffers()[1], np.uint8, len(inputs) * PACKED_BYTES, boards.offset * PACKED_BYTES
-        )
+        start = boards.offset * PACKED_BYTES
+        packed = memoryview(boards.buffers()[1])[start : start + len(inputs) * PACKED_BYTES]
         candidates = inputs["candidates"].combine_chunks()
         offsets = candidates.offsets.to_numpy().astype(np.int64)
-        values = candidates.values.to_numpy().astype(np.int64)
-        return MoveExamples(
-            planes_of(torch.from_numpy(boards_NB.reshape(-1, PACKED_BYTES).copy())),
-            values[offsets[0] : offsets[-1]],
-            offsets[1:] - offsets[0],
-        )
+        values = candidates.values.to_numpy()[offsets[0] : offsets[-1]]
+        ends_N = offsets[1:] - offsets[0]
+        boards_NB = torch.from_numpy(np.frombuffer(packed, np.uint8).reshape(-1, PACKED_BYTES).copy())
+        return MoveExamples(planes_of(boards_NB), padded(values, ends_N), np.diff(ends_N, prepend=0))
 
     def forward(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the candidates of some examples, float32 (N, C); -inf behind the last candidate."""
@@ -103,11 +96,7 @@ class MoveChoice(nn.Module):
 
     def from_states(self, states: Tensor, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the candidates of the examples whose states these are; as `forward`."""
-        moves_NC = padded(examples.candidates, examples.ends_N, rows)
-        logits_NM = self.policy.head(states)
-        chosen_NC = torch.from_numpy(moves_NC)
-        logits_NC: Tensor = logits_NM.gather(1, chosen_NC.clamp(min=0))
-        return logits_NC.masked_fill(chosen_NC < 0, -torch.inf)
+        return self.policy.chosen(states, torch.from_numpy(chosen_moves(examples, rows)))
 
     def embed(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """The trunk's features, averaged over the squares, float32 (N, D)."""
@@ -130,8 +119,8 @@ class MoveChoice(nn.Module):
         self, examples: MoveExamples, layer: int
     ) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
         """Of all positions, in passes: which, and their features (N, D, 8, 8) behind a layer."""
-        for start in range(0, len(examples.ends_N), _DECODED_AT_ONCE):
-            rows = np.arange(start, min(start + _DECODED_AT_ONCE, len(examples.ends_N)))
+        for start in range(0, len(examples.num_candidates_N), _DECODED_AT_ONCE):
+            rows = np.arange(start, min(start + _DECODED_AT_ONCE, len(examples.num_candidates_N)))
             run = partial(self.policy.trunk, chosen_planes(examples, rows))
             yield rows, states_of_layers(self.blocks, [layer], run)[layer]
 
@@ -154,15 +143,21 @@ def planes_of(boards_NB: Tensor) -> Tensor:
 
 def chosen_planes(examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
     """Planes of some examples as `input_planes` gives them, float32 (N, P, 8, 8), channels last."""
-    return examples.planes_NRFP[torch.from_numpy(rows)].float().permute(0, 3, 1, 2)
+    # Of flat rows index_select is a copy of each; indexing four dimensions takes eight times as long.
+    flat_NX = examples.planes_NRFP.flatten(1).index_select(0, torch.from_numpy(rows))
+    return flat_NX.float().view(-1, 8, 8, NUM_PLANES).permute(0, 3, 1, 2)
 
 
-def padded(
-    values: npt.NDArray[np.int64], ends_N: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Ragged rows as a rectangle (N, C), -1 behind the end of each."""
-    ends = ends_N[rows]
-    starts = np.where(rows > 0, ends_N[rows - 1], 0)
-    places_NC = starts[:, None] + np.arange(int((ends - starts).max()))
-    inside_NC = places_NC < ends[:, None]
-    return np.where(inside_NC, values[np.where(inside_NC, places_NC, 0)], -1)
+def chosen_moves(examples: MoveExamples, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Candidates of some examples, int64 (N, C), -1 behind the last of each."""
+    longest = int(examples.num_candidates_N[rows].max())
+    return examples.moves_NC[rows, :longest].astype(np.int64)
+
+
+def padded(values: npt.NDArray[np.uint16], ends_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+    """Ragged rows as a rectangle, int16 (N, C), -1 behind the end of each: row i ends before `ends_N[i]`."""
+    sizes_N = np.diff(ends_N, prepend=0)
+    inside_NC = np.arange(sizes_N.max(initial=0)) < sizes_N[:, None]
+    rows_NC = np.full(inside_NC.shape, -1, np.int16)
+    rows_NC[inside_NC] = values
+    return rows_NC

@@ -1,7 +1,7 @@
 """What a chess policy sees: packed positions decoded in batch to planes, attacks and move masks.
 
 Shape suffixes: N positions, S squares (64, a1 = 0, h8 = 63, seen from the side to move), B packed
-bytes (34), P planes, M move numbers (4168).
+bytes (34), P planes, M move numbers (4168), L moves of each position (the longest row).
 """
 
 from __future__ import annotations
@@ -120,3 +120,13 @@ def pseudo_legal(position: Position, attacks_NSS: Tensor) -> Tensor:
     mask[:, :FIRST_UNDERPROMOTION] = moves.flatten(1)
     mask[:, FIRST_UNDERPROMOTION:] = promoting_N83.flatten(1).repeat(1, 3)
     return mask
+
+
+def listed(mask_NM: Tensor) -> Tensor:
+    """The numbers of the moves in a mask, int64 (N, L), ascending, -1 behind the last of each position."""
+    rows_P, numbers_P = torch.nonzero(mask_NM, as_tuple=True)
+    counts_N = torch.bincount(rows_P, minlength=len(mask_NM))
+    starts_N = counts_N.cumsum(0) - counts_N
+    moves_NL = torch.full((len(mask_NM), int(counts_N.max()) if len(mask_NM) else 0), -1)
+    moves_NL[rows_P, torch.arange(len(rows_P)) - starts_N[rows_P]] = numbers_P
+    return moves_NL
