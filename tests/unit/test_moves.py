@@ -97,7 +97,7 @@ class TestEncode:
 class TestPlanes:
     @pytest.mark.parametrize("num_examples", [0, 1, 7, 8, 9, NUM_EXAMPLES])
     def test_half_precision_holds_them_exactly(self, inputs, monkeypatch, num_examples):
-        monkeypatch.setattr(moves, "_DECODED_AT_ONCE", 8)
+        monkeypatch.setattr("surpass.models.moves._DECODED_AT_ONCE", 8)
         boards_NB = boards_of(inputs)[:num_examples]
         planes_NRFP = planes_of(boards_NB)
         assert planes_NRFP.dtype == torch.float16
