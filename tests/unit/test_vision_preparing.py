@@ -67,7 +67,8 @@ def write(folder, said):
 
 def numbers(file: bytes, preparation: Preparation) -> torch.Tensor:
     pixels = torch.from_numpy(prepared(in_colour(file), preparation).copy()).permute(2, 0, 1)[None].double()
-    mean, std = (torch.tensor(values).double()[:, None, None] for values in preparation[-2:])
+    shift, divide = preparation.mean, preparation.std
+    mean, std = (torch.tensor(values).double()[:, None, None] for values in (shift, divide))
     return (pixels * preparation.scale - mean) / std
 
 

@@ -194,9 +194,19 @@ def test_it_is_trained_without_dropout(timm):
 
 def test_how_it_sees_an_image(timm):
     preparation = load("timm:resnet").encode(images_of(FILES)).preparation
-    assert preparation == (26, None, (24, 24), 3, 1 / 255, CONFIG["mean"], CONFIG["std"])
+    assert preparation == (26, None, (24, 24), 3, 1 / 255, CONFIG["mean"], CONFIG["std"], True)
     timm.config["crop_mode"] = "squash"
     assert load("timm:resnet").encode(images_of(FILES)).preparation[:3] == (None, (26, 26), (24, 24))
+
+
+@pytest.mark.parametrize(("width", "height"), [(26, 26), (27, 26), (26, 29), (31, 26), (26, 33), (37, 26)])
+def test_the_middle_is_that_of_torchvision(timm, width, height):
+    """As `torchvision.transforms.CenterCrop`, which rounds the half to the even pixel."""
+    image = picture(np.random.default_rng(0), height, width)
+    preparation = load("timm:resnet").encode(images_of(FILES)).preparation
+    top, left = round((height - 24) / 2.0), round((width - 24) / 2.0)
+    whole = np.asarray(image)
+    np.testing.assert_array_equal(prepared(image, preparation), whole[top : top + 24, left : left + 24])
 
 
 def test_pixels(timm):

@@ -104,8 +104,7 @@ def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
 def prepared(image: Any, preparation: Preparation) -> Pixels:
     """A picture in RGB resized and cut, uint8 (H, W, 3).
 
-    Rounding is that of transformers: a longer side is cut to whole pixels, and the middle begins at the
-    pixel before it.
+    A longer side is cut to whole pixels, and the middle begins where the preparation says.
     """
     if preparation.exact is not None:
         height, width = preparation.exact
@@ -118,7 +117,8 @@ def prepared(image: Any, preparation: Preparation) -> Pixels:
         image = image.resize(new, preparation.resample)
     if preparation.crop is not None:
         height, width = preparation.crop
-        left, top = (image.size[0] - width) // 2, (image.size[1] - height) // 2
+        around = image.size[0] - width, image.size[1] - height
+        left, top = (round(each / 2) if preparation.nearest else each // 2 for each in around)
         image = image.crop((left, top, left + width, top + height))
     return np.asarray(image, np.uint8)
 

@@ -37,6 +37,8 @@ class Preparation(NamedTuple):
         scale: What each value from 0 to 255 is multiplied with.
         mean: What is subtracted from it then, of each colour.
         std: What that is divided by.
+        nearest: Whether the middle begins at the nearest pixel, the even one of two, as torchvision cuts it;
+            else at the pixel before it, as transformers does.
     """
 
     shorter: int | None
@@ -46,6 +48,7 @@ class Preparation(NamedTuple):
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    nearest: bool = False
 
     @property
     def sides(self) -> tuple[int, int]:

@@ -285,6 +285,7 @@ def _convolution(name: str, named: ModelName) -> ModelSource:
 def _from_timm(name: str, named: ModelName) -> ModelSource:
     package = timm_package(name)
     _require_settings(name, named, images=True)
+    said = {"timm": named.rest, "version": package.version, "cut": "nearest"}
     return ModelSource(
         name=name,
         family="vision",
@@ -292,7 +293,9 @@ def _from_timm(name: str, named: ModelName) -> ModelSource:
         parameters=0,
         flops=_FLOPS_OF_TIMM,
         pretraining_flops=0.0,
-        **_read_as(named, digest_of({"timm": named.rest, "version": package.version}), named.rest),
+        **_read_as(
+            named, digest_of(said), named.rest
+        ),
     )
 
 

@@ -77,9 +77,8 @@ def _preparation(name: str, said: dict[str, Any]) -> Preparation:
             f"timm:{name} says of its images what is not known ({error}); name another model"
         ) from None
     squashed = mode == "squash" or height != width
-    return Preparation(
-        None if squashed else exact[0], exact if squashed else None, crop, resample, 1 / 255, mean, std
-    )
+    shorter, around = (None, exact) if squashed else (exact[0], None)
+    return Preparation(shorter, around, crop, resample, 1 / 255, mean, std, nearest=True)
 
 
 class TimmReader(Reader):
