@@ -293,9 +293,7 @@ def _from_timm(name: str, named: ModelName) -> ModelSource:
         parameters=0,
         flops=_FLOPS_OF_TIMM,
         pretraining_flops=0.0,
-        **_read_as(
-            named, digest_of(said), named.rest
-        ),
+        **_read_as(named, digest_of(said), named.rest),
     )
 
 
