@@ -102,7 +102,7 @@ def prepared(case: Case, ranks: Any) -> tuple[Any, Any, Labels]:
     find_adapter(case.adapter)(model)
     if case.save_memory:
         model.save_memory()
-    encoded = form_of(inputs).encode(model, inputs, labels)
+    encoded = form_of(inputs).encode(model, inputs, labels, model.encode)
     return (model if ranks is None else ranks.spread(model)), *encoded
 
 

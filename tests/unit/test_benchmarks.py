@@ -151,7 +151,7 @@ def test_a_ratio_that_is_a_fifth_worse_is_an_error(tmp_path, monkeypatch, capsys
     bench = import_module("bench")
     monkeypatch.setattr(bench, "KEPT", tmp_path / "measured.json")
     (tmp_path / "measured.json").write_text(json.dumps({"this": _entry(**old)}))
-    monkeypatch.setattr(bench, "measure", lambda suites, data: {"this": _entry(**new)})
+    monkeypatch.setattr(bench, "measure", lambda suites, data: [{"this": _entry(**new)}])
     assert bench.main(["--only", "overhead", "--check"]) == worse
     assert ("this: " in capsys.readouterr().out.splitlines()[-1]) == worse
     assert json.loads((tmp_path / "measured.json").read_text())["this"]["value"] == old["value"]
@@ -163,7 +163,7 @@ def test_what_was_measured_is_kept_and_put_into_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "PAGE", tmp_path / "page.md")
     (tmp_path / "page.md").write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
     (tmp_path / "measured.json").write_text(json.dumps({"that": _entry(12.345) | {"what": "that"}}))
-    monkeypatch.setattr(bench, "measure", lambda suites, data: {"this": _entry(3.0)})
+    monkeypatch.setattr(bench, "measure", lambda suites, data: [{"this": _entry(3.0)}])
     assert bench.main(["--only", "overhead"]) == 0
     assert {what: each["value"] for what, each in json.loads(bench.KEPT.read_text()).items()} == {
         "that": 12.345,
@@ -178,7 +178,7 @@ def test_what_was_measured_is_kept_and_put_into_the_page(tmp_path, monkeypatch):
 
 
 def test_what_needs_data_is_left_out_without(capsys):
-    assert import_module("bench").measure(["probes"], None) == {}
+    assert list(import_module("bench").measure(["probes"], None)) == []
     assert "probes: left out" in capsys.readouterr().err
 
 

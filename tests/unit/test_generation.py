@@ -379,7 +379,7 @@ def test_it_learns_to_write_and_to_end(load):
     model = load("llama")
     form = form_of(inputs)
     table = completion_table(inputs["id"].to_pylist(), wanted)
-    examples, labels = form.encode(model, inputs, table)
+    examples, labels = form.encode(model, inputs, table, model.encode)
     recipe = Recipe(epochs=12, batch_size=16, learning_rate=5e-3)
     losses = form.fit(model, examples, labels, loss="xent", recipe=recipe, seed=0)
     assert losses[-5:].mean() < 0.2 * losses[:5].mean()

@@ -516,7 +516,7 @@ class TestRoom:
         inputs = places["policy"][1].examples(part="test", size=10, seed=0).inputs
         model = load_model(resolve("ladder:chess-1"), inputs)
         examples = model.encode(inputs)
-        held = examples.planes_NRFP.nbytes + examples.candidates.nbytes + examples.ends_N.nbytes
+        held = examples.planes_NRFP.nbytes + examples.moves_NC.nbytes + examples.num_candidates_N.nbytes
         assert held < kept.bytes_of(examples) < held + 1000
         assert kept.bytes_of(model) >= sum(value.nbytes for value in model.parameters())
 

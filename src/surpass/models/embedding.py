@@ -143,7 +143,7 @@ def used_rows(model: Any, examples: Any) -> Iterator[UsedRows | None]:
 
     Whoever trains has to take the rows for the table, and to say how these decay.
     """
-    table = _table_of(getattr(model, "body", None))
+    table = _table_of(model.body) if type(examples) is TokenExamples and hasattr(model, "body") else None
     found = None if table is None else _used_rows(model, table, examples)
     if found is None:
         yield None
@@ -157,12 +157,12 @@ def used_rows(model: Any, examples: Any) -> Iterator[UsedRows | None]:
         found.settled()
 
 
-def _used_rows(model: nn.Module, table: nn.Embedding, examples: Any) -> UsedRows | None:
+def _used_rows(model: nn.Module, table: nn.Embedding, examples: TokenExamples) -> UsedRows | None:
     weight = table.weight
     owners = [each for part in model.modules() for each in part._parameters.values() if each is weight]
     trained = weight.requires_grad and weight.is_leaf and len(owners) == 1
     prepared = isinstance(table.forward, partial) and _is_plain(table) and weight.device.type == "cpu"
-    if not (type(examples) is TokenExamples and examples.tokens and trained and prepared):
+    if not (examples.tokens and trained and prepared):
         return None
     # 0 stands behind the end of texts in rectangles.
     tokens = np.unique(np.concatenate([*examples.tokens, np.zeros(1, np.int64)]))
