@@ -67,6 +67,12 @@ class TestCalls:
             assert run([torch.get_num_threads, threading.get_ident]) == [2, threading.get_ident()]
 
 
+@pytest.fixture(autouse=True)
+def _threads_for_small_heads(monkeypatch):
+    """As for products that are large enough."""
+    monkeypatch.setattr("surpass.train.shares.LARGE", 0.0)
+
+
 def in_memory(states: np.ndarray) -> Held:
     held = Held(states)
     held.held = torch.from_numpy(held.states)
@@ -121,12 +127,12 @@ class TestHeads:
     def test_states_in_one_place_are_the_same_to_the_bit(self, monkeypatch):
         asked = trained(problems(memory=False), 1)
         for limit in (blocks.JOINED_BYTES, 0):
-            monkeypatch.setattr("surpass.train.heads.JOINED_BYTES", limit)
+            monkeypatch.setattr("surpass.train.lockstep.JOINED_BYTES", limit)
             alike(trained(problems(memory=True), 1), asked, bound=0.0)
 
     def test_blocks_of_one_batch_are_the_same(self, monkeypatch):
         whole = trained(problems(memory=True), 1)
-        monkeypatch.setattr("surpass.train.heads._AT_ONCE", 1)
+        monkeypatch.setattr("surpass.train.lockstep._AT_ONCE", 1)
         alike(trained(problems(memory=True), 2), whole)
 
     def test_whoever_is_asked_is_asked_in_this_thread(self):
@@ -144,7 +150,8 @@ class TestHeads:
         assert set(seen) == {threading.get_ident()}
 
     @pytest.mark.parametrize("optimizer", ["adamw", "lbfgs"])
-    def test_stopped_again_and_again(self, tmp_path, optimizer):
+    def test_stopped_again_and_again(self, tmp_path, monkeypatch, optimizer):
+        monkeypatch.setattr("surpass.train.heads._UNSTOPPED", 0.0)  # asked after each step
         given = problems(memory=True, optimizer=optimizer)
         whole, found, stops = trained(given, 2), None, 0
         while found is None:
@@ -191,6 +198,14 @@ class TestShares:
         losses = [{lanes[at].loss for at in share} - {"xent"} for share in shares]
         assert not losses[0] & losses[1]
         assert all(losses)
+
+    def test_small_products_stay_in_one_thread(self, monkeypatch):
+        lanes = [problem.lane() for problem in problems(memory=True)]
+        size = 16 * max(sum(value.numel() for value in lane.head.values()) for lane in lanes)
+        monkeypatch.setattr("surpass.train.shares.LARGE", size)
+        assert len(shares_of(lanes, 2)) == 2
+        monkeypatch.setattr("surpass.train.shares.LARGE", size + 1)
+        assert shares_of(lanes, 2) == [list(range(len(lanes)))]
 
     def test_about_as_much_work(self):
         held = in_memory(some_states(NUM, 12).states)
