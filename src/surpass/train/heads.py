@@ -58,7 +58,8 @@ def _fit_in_steps(lanes: Sequence[Lane]) -> list[Trained | SurpassError]:
         step, length = 0, 1
         while step < most:
             began = time.monotonic()
-            end = min(step + length, most, *(heads.next_look(step) for heads in several))
+            looks = [at + 1 for heads in several for at in heads.looks if at >= step]
+            end = min([step + length, most, *looks])
             run([partial(heads.steps, step, end) for heads in several if step < heads.most])
             step, now = end, time.monotonic()
             for heads in several:

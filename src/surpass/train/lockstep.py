@@ -106,10 +106,6 @@ class Heads:
     def _stack(self, place: int) -> Stack:
         return self.stacks[self.lanes[place].shape]
 
-    def next_look(self, step: int) -> int:
-        """How many steps are behind the next look from this step on."""
-        return min((at + 1 for at in self.looks if at >= step), default=self.most + step)
-
     def steps(self, begin: int, end: int) -> None:
         """Steps of this run from one on, up to another."""
         for step in range(begin, min(end, self.most)):
