@@ -70,6 +70,7 @@ def test_the_example_of_the_page(folder, monkeypatch):
 
 def test_without_steps_there_is_no_task(folder):
     (folder / "empty.jsonl").write_text('{"problem": "w1", "steps": []}\n')
-    ended = nursery().run("run", "processbench-small", "task=process:empty.jsonl", cwd=folder)
+    named = "pairs=dir:small>dir:MODEL"
+    ended = nursery().run("run", "processbench-small", "task=process:empty.jsonl", named, cwd=folder)
     assert ended.code != 0
     assert "rows without steps: 1" in ended.err

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,12 +149,12 @@ class TestTwoNodes:
         assert 'in run\n    raise ZeroDivisionError("a mistake")' in text
 
     def test_what_runs_is_saved_when_it_is_stopped(self, connected, store, log):
-        stage = Long(name="long", log=log, steps=80)
+        stage = Long(name="long", log=log, steps=2000)  # it must not end before it hears of the stop
         settings = connected.settings(stop=lambda: len(lines(log)) == 1)
         with pytest.raises(Stopped, match="run the same command again"):
             ray_tasks.run([stage, Note(name="later", before=(stage,), log=log)], store, settings=settings)
         assert len(list((store.root / "work").glob("*/state"))) == 1
-        assert run([stage], store, connected) == 1
+        assert run([replace(stage, steps=1)], store, connected) == 1
         assert lines(log) == ["long-from-0", "long-from-1", "long"]
 
     def test_a_worker_that_dies_is_replaced(self, connected, store, log, watch):

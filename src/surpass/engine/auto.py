@@ -19,6 +19,7 @@ from surpass.engine.graph import Graph, outstanding
 from surpass.engine.ordering import OVERHEAD, urgency
 from surpass.engine.progress import Display, Estimate, Silent
 from surpass.engine.work import Settings
+from surpass.errors import SurpassError
 from surpass.memory import available
 from surpass.models.sources import resolve
 from surpass.stages import Stage
@@ -97,7 +98,10 @@ def is_small(stage: Stage) -> bool:
         return False
     if not isinstance(model, str):
         return True
-    source = resolve(model)
+    try:
+        source = resolve(model)
+    except SurpassError:  # whoever computes it says what is wrong
+        return False
     return source.flops <= _SMALL_FLOPS and source.parameters <= _SMALL_PARAMETERS
 
 
