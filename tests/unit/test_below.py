@@ -57,9 +57,18 @@ def problems(tmp_path_factory) -> dict[str, tuple[str, pa.Table]]:
     return found
 
 
+def _forget() -> None:
+    for kept in module._known.values():
+        kept.clear()
+
+
+def _all_known() -> list[Below]:
+    return [thing for kept in module._known.values() for thing, _ in kept._things.values()]
+
+
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch) -> None:
-    module._known.clear()
+    _forget()
     monkeypatch.delenv(KEEP_BELOW, raising=False)
 
 
@@ -184,7 +193,7 @@ class TestShared:
     def test_who_comes_first_makes_no_difference_to_the_bit(self, problems):
         first, second = (Case(problems["bert"], "last(layers=1)", "these weights") for _ in range(2))
         assert torch.equal(first.train(), second.train())
-        module._known.clear()
+        _forget()
         third = Case(problems["bert"], "last(layers=1)", "these weights")
         third.train(micro_batch=None)
         assert torch.equal(third.trained(), first.trained())
@@ -204,7 +213,7 @@ class TestShared:
     def test_a_file_where_memory_is_short(self, problems, tmp_path, monkeypatch):
         case, other = (Case(problems["bert"], "last(layers=1)", "these weights") for _ in range(2))
         monkeypatch.setenv(KEEP_BELOW, str(case.kept().below.values.nbytes / 2**30 / 2))
-        module._known.clear()
+        _forget()
         assert case.kept() is case.examples
         known = case.kept(folder=tmp_path)
         assert known.below.mapped
@@ -255,7 +264,7 @@ class TestNotKept:
         case = Case(problems["bert"], "last(layers=1)", "these weights")
         with pytest.raises(Stopped, match="run the same command again"):
             case.kept(stop=lambda: True)
-        assert not module._known
+        assert not _all_known()
 
     def test_where_nobody_wants_it(self, problems, monkeypatch):
         case = Case(problems["bert"], "last(layers=1)")
@@ -387,9 +396,9 @@ class TestStages:
         bench = Bench(tmp_path / "blend")
         bench.root.mkdir()
         bench.run_all(fit)
-        module._known.clear()
+        _forget()
         bench.run_all(Label(source=blend, examples=held_out))
-        assert not module._known
+        assert not _all_known()
 
 
 def test_of_chess_fits_in_one_process(tmp_path, monkeypatch):
@@ -405,7 +414,7 @@ def test_of_chess_fits_in_one_process(tmp_path, monkeypatch):
     )
     bench = Bench(tmp_path)
     bench.run_all(fit)
-    (below,) = module._known.values()
+    (below,) = _all_known()
     bench.run_all(replace(fit, seed=2))
     bench.run_all(Label(source=fit, examples=examples))
-    assert list(module._known.values()) == [below]
+    assert _all_known() == [below]

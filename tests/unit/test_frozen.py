@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -162,8 +161,8 @@ class Asked:
 
 class TestKnownStates:
     @pytest.fixture(autouse=True)
-    def _nothing_known(self, monkeypatch):
-        monkeypatch.setattr(module, "_known", OrderedDict())
+    def _nothing_known(self):
+        module._known.clear()
 
     def examples(self, *firsts: int) -> TokenExamples:
         return TokenExamples([np.array([first, 7]) for first in firsts])

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from surpass.models.convnets import ConvNet
 from surpass.models.convnets_lite import SameConv2d
+from surpass.models.normalising import merged
 
 
 @contextmanager
@@ -30,7 +31,8 @@ def folded(network: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for convolution, norm in pairs(network) if isinstance(network, ConvNet) else ():
-            weight_OIHW, bias_O = _merged(convolution, norm)
+            with torch.no_grad():
+                weight_OIHW, bias_O = merged(convolution, norm)
             stack.enter_context(_runs_as(convolution, partial(_convolved, convolution, weight_OIHW, bias_O)))
             stack.enter_context(_runs_as(norm, _as_it_is))
         yield
@@ -44,16 +46,6 @@ def pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
         for first, second in pairwise(module.children())
         if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
     ]
-
-
-@torch.no_grad()
-def _merged(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert convolution.bias is None
-    scale_O = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    bias_O = norm.bias - norm.running_mean * scale_O
-    return convolution.weight * scale_O[:, None, None, None], bias_O
 
 
 def _convolved(layer: nn.Conv2d, weight_OIHW: Tensor, bias_O: Tensor, x: Tensor) -> Tensor:

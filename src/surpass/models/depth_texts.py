@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from surpass.models.depth import Below, Rows, entered
-from surpass.models.layers import states_of_layers
 from surpass.models.names import ReadOut
 from surpass.models.packing import PACKED_AT_ONCE, by_tokens, packed
 from surpass.models.tokens import TOKENS_AT_ONCE, Padded, TokenExamples, alike, by_length, padded
@@ -27,9 +26,8 @@ class CutTexts(nn.Module):
     packs: Any
     place: Any
     reading: Any
-    _more: Any
-    _reads_packed: Any
     _seen: Any
+    _seen_packed: Any
 
     def tried(self) -> Tensor:
         """The states of a text of two tokens that says nothing."""
@@ -60,25 +58,14 @@ class CutTexts(nn.Module):
         length_N = examples.lengths_N(np.arange(len(examples.tokens)))
         if self.packs:
             for texts in by_tokens(length_N, PACKED_AT_ONCE):
-                yield texts, self._packed_below(examples, texts, layer)
+                batch = packed(examples, texts, self.place.device)
+                yield texts, self._seen_packed(batch, [ReadOut(layer)])[layer][0]
             return
         for piece in by_length(length_N, TOKENS_AT_ONCE):
             for places in alike(length_N[piece], self.place.pass_cost):
-                yield piece[places], self._padded_below(examples, piece[places], layer)
-
-    def _packed_below(self, examples: TokenExamples, texts: Rows, layer: int) -> Tensor:
-        batch = packed(examples, texts, self.place.device)
-        more = {"position_ids": batch.place_1M} | self._more(batch.tokens_1M, batch.place_1M)
-        return self._behind_layer(layer, lambda: self._reads_packed(batch, **more))[0]
-
-    def _padded_below(self, examples: TokenExamples, texts: Rows, layer: int) -> Tensor:
-        batch = padded(examples, texts, self.place.device)
-        states_NTD = self._behind_layer(layer, lambda: self._seen(batch, [ReadOut()])[None])
-        return states_NTD[batch.inside_NT.bool()]
-
-    def _behind_layer(self, layer: int, run: Any) -> Tensor:
-        with self.place.fast():
-            return states_of_layers(self.blocks, [layer], run)[layer]
+                rectangle = padded(examples, piece[places], self.place.device)
+                states_NTD = self._seen(rectangle, [ReadOut(layer)])[layer]
+                yield piece[places], states_NTD[rectangle.inside_NT.bool()]
 
     def _from_below(
         self, examples: Any, texts: Rows, inside_NT: Tensor | None = None

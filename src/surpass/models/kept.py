@@ -1,7 +1,8 @@
 """What this process has made and is likely to need again, as long as it takes little memory.
 
-Fitted models until their labels are made, and examples in the form that models take. All of it can be made
-again to the same bits, so that nothing but time depends on what is here; nobody may change it.
+Fitted models until their labels are made, examples in the form that models take, and states that nobody
+trains (`train.frozen`, `train.below`). All of it can be made again to the same bits, so that nothing but time
+depends on what is here; nobody may change it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -32,11 +33,12 @@ class Kept:
     """Things by what they are of; of more than there is room for, those last used.
 
     Args:
+        most: Says how many bytes there are for all; None for `room`.
         guest: Whether one thing that is too large stays, too, until `make_way`.
     """
 
-    def __init__(self, *, guest: bool = False) -> None:
-        self._guest = guest
+    def __init__(self, most: Callable[[], float] | None = None, *, guest: bool = False) -> None:
+        self._most, self._guest = most, guest
         self._things: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -46,6 +48,10 @@ class Kept:
     def num_bytes(self) -> int:
         """Bytes of all."""
         return sum(size for _, size in self._things.values())
+
+    @property
+    def _room(self) -> float:
+        return room() if self._most is None else self._most()
 
     def get(self, key: Hashable) -> Any:
         """What was kept of it; None where nothing is."""
@@ -57,11 +63,11 @@ class Kept:
     def put(self, key: Hashable, thing: Any, num_bytes: int) -> None:
         """Keep it, if there is room, at the cost of what was not used for longest."""
         self.drop(key)
-        if _off or (num_bytes > room() and not self._guest):
+        if _off or (num_bytes > self._room and not self._guest):
             return
         self.make_way()
         self._things[key] = thing, num_bytes
-        while self.num_bytes > room() and len(self._things) > 1:
+        while self.num_bytes > self._room and len(self._things) > 1:
             self._things.popitem(last=False)
 
     def drop(self, key: Hashable) -> None:
@@ -70,7 +76,7 @@ class Kept:
 
     def make_way(self) -> None:
         """Forget what is too large to stay beside another; its memory is free at once."""
-        guests = [key for key, (_, size) in self._things.items() if size > room()]
+        guests = [key for key, (_, size) in self._things.items() if size > self._room]
         for key in guests:
             self.drop(key)
         if guests:

@@ -25,7 +25,7 @@ from surpass.models.embedding import can_add_in_place
 from surpass.models.heads import Scored, logits_of
 from surpass.models.layers import blocks_of, require_layer, states_of_layers
 from surpass.models.names import ReadOut
-from surpass.models.packing import PACKED_AT_ONCE, by_tokens, packed, reader_of
+from surpass.models.packing import PACKED_AT_ONCE, Packed, by_tokens, packed, reader_of
 from surpass.models.packing import pooled as pooled_packed
 from surpass.models.pooling import pooled
 from surpass.models.recompute import SavesMemory
@@ -208,11 +208,9 @@ class LanguageModel(CutTexts, SavesMemory):
         self, examples: TokenExamples, texts: Rows, read_outs: Sequence[ReadOut]
     ) -> list[Tensor]:
         with spent("data"):
-            batch, read = packed(examples, texts, self.place.device), self._reads_packed
-        assert read is not None
-        more = {"position_ids": batch.place_1M} | self._more(batch.tokens_1M, batch.place_1M)
+            batch = packed(examples, texts, self.place.device)
         with self._from_below(examples, texts):
-            seen = self._behind(read_outs, lambda: read(batch, **more))
+            seen = self._seen_packed(batch, read_outs)
         return [
             pooled_packed(seen[layer][0].float(), batch, pooling or self.reading.pooling)
             for layer, pooling in read_outs
@@ -228,6 +226,13 @@ class LanguageModel(CutTexts, SavesMemory):
             return states_NTD
 
         return self._behind(read_outs, run)
+
+    def _seen_packed(self, batch: Packed, read_outs: Sequence[ReadOut]) -> dict[int | None, Tensor]:
+        """The same of texts side by side, (1, M, D)."""
+        read = self._reads_packed
+        assert read is not None
+        more = {"position_ids": batch.place_1M} | self._more(batch.tokens_1M, batch.place_1M)
+        return self._behind(read_outs, lambda: read(batch, **more))
 
     def _behind(self, read_outs: Sequence[ReadOut], run: Callable[[], Tensor]) -> dict[int | None, Tensor]:
         layers = {read_out.layer for read_out in read_outs}

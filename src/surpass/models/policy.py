@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
+from surpass.models.normalising import merged
 from surpass.models.planes import NUM_PLANES, Position, attacks, decode, input_planes
 
 _STEPS = 3
@@ -140,13 +141,6 @@ class Policy(nn.Module):
         return logits_NL.masked_fill(moves_NL < 0, -torch.inf)
 
 
-def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    assert norm.running_var is not None
-    assert norm.running_mean is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-
-
 @torch.no_grad()
 def fold(policy: Policy) -> Policy:
     """The same function without normalisation layers, as evaluation mode computes it.
@@ -166,7 +160,7 @@ def fold(policy: Policy) -> Policy:
             for k in (1, 2)
         ]
     for name, conv, norm in pairs:
-        state[f"{name}.weight"], state[f"{name}.bias"] = _folded(conv, norm)
+        state[f"{name}.weight"], state[f"{name}.bias"] = merged(conv, norm)
     folded.load_state_dict(state)
     return folded
 

@@ -184,13 +184,9 @@ def _in_words(counts: Mapping[tuple[str, int], int], part: str, classes: Sequenc
 
 def _distinct(entries: Sequence[Entry], rows: Iterable[int], notes: Counter[str]) -> list[int]:
     """Of rows that say the same, the one whose group comes first; none if they have different labels."""
-    of_key: dict[str, list[int]] = {}
+    of_key: defaultdict[str, list[int]] = defaultdict(list)
     for row in rows:
-        key = entries[row].key
-        if key in of_key:
-            of_key[key].append(row)
-        else:
-            of_key[key] = [row]
+        of_key[entries[row].key].append(row)
     kept = []
     for same in of_key.values():
         if len(same) == 1:

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
-from surpass.train.adamw import BETA_1, BETA_2, EPSILON
+from surpass.train.adamw import fused_step
 from surpass.train.lanes import Lane
 from surpass.train.recipe import Recipe
 
@@ -90,21 +89,14 @@ class Adam:
             if alike.first < active:
                 calls.setdefault(alike.schedule, []).append(alike)
         for (recipe, num_steps, start), found in calls.items():
-            adamw(
+            fused_step(
                 [value for alike in found for value in alike.parameters],
                 [value for alike in found for value in alike.gradients],
                 [value for alike in found for value in alike.means],
                 [value for alike in found for value in alike.squares],
-                [],
                 [value for alike in found for value in alike.steps],
-                fused=True,
-                amsgrad=False,
-                beta1=BETA_1,
-                beta2=BETA_2,
                 lr=recipe.rate(start + step, num_steps),
                 weight_decay=recipe.weight_decay,
-                eps=EPSILON,
-                maximize=False,
             )
 
 

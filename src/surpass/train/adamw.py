@@ -19,6 +19,35 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 """As torch has them by default."""
 
 
+def fused_step(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: list[Tensor],
+    *,
+    lr: float,
+    weight_decay: float,
+) -> None:
+    """One step of torch's AdamW; parameters, moments and counts of steps are changed in place."""
+    adamw(
+        parameters,
+        gradients,
+        means,
+        squares,
+        [],
+        steps,
+        fused=True,
+        amsgrad=False,
+        beta1=BETA_1,
+        beta2=BETA_2,
+        lr=lr,
+        weight_decay=weight_decay,
+        eps=EPSILON,
+        maximize=False,
+    )
+
+
 class AdamW:
     """As `torch.optim.AdamW(fused=True)` to the bit, with settings and state in the same form.
 
@@ -46,21 +75,14 @@ class AdamW:
         group = self.param_groups[0]
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
         states = [self.state.get(parameter) or self._begun(parameter) for parameter in parameters]
-        adamw(
+        fused_step(
             parameters,
             [parameter.grad for parameter in parameters],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
-            [],
             [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
-            beta1=BETA_1,
-            beta2=BETA_2,
             lr=group["lr"],
             weight_decay=group["weight_decay"],
-            eps=EPSILON,
-            maximize=False,
         )
 
     def _begun(self, parameter: nn.Parameter) -> dict[str, Tensor]:

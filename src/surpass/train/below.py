@@ -13,9 +13,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Literal
@@ -28,8 +26,9 @@ from surpass.clock import spent
 from surpass.environment import KEEP_BELOW
 from surpass.errors import ConfigError, Stopped
 from surpass.models.depth import Below, as_kept
+from surpass.models.kept import Kept
 from surpass.models.sources import resolve
-from surpass.train.frozen import frozen, only_head
+from surpass.train.frozen import frozen, key_of, only_head
 
 Place = Literal["memory", "file"]
 
@@ -47,8 +46,8 @@ MEMORY = 1.0
 ON_DISK = 16.0
 """Times as much may lie in files, if the disk has twice the room."""
 
-_known: OrderedDict[str, Below] = OrderedDict()
-"""By what they are of; the last used are last."""
+_known: dict[Place, Kept] = {"memory": Kept(lambda: _room()), "file": Kept(lambda: _room() * ON_DISK)}
+"""States by what they are of."""
 
 
 def place_for(
@@ -131,17 +130,17 @@ def with_below(
     parts = model.parts_below(examples) if hasattr(model, "parts_below") else (num_examples, None)
     if parts is None:
         return examples
-    key = _key(model, examples, num_examples)
-    if key in _known:
-        _known.move_to_end(key)
-        return model.knowing(examples, _known[key])
-    readers = READERS if getattr(model, "origin_below", None) is not None else 1
+    origin = getattr(model, "origin_below", None)
+    key = key_of(origin, examples, num_examples, cut.layer)
+    for each in _known.values():
+        if (known := each.get(key)) is not None:
+            return model.knowing(examples, known)
+    readers = 1 if origin is None else READERS
     below = _computed(model, examples, parts, passes * readers, room, folder, stop)
     if below is None or not _agrees(model, examples, below, num_examples):
         return examples
     if key:
-        _known[key] = below
-        _forget(room)
+        _known["file" if below.mapped else "memory"].put(key, below, below.values.nbytes)
     return model.knowing(examples, below)
 
 
@@ -236,9 +235,8 @@ def _place(
         return torch.empty(shape), False
     if place is None or folder is None or shutil.disk_usage(folder).free < 8 * numbers:
         return None
-    with TemporaryFile(
-        dir=folder
-    ) as file:  # gone from its folder at once, from the disk with its last reader
+    # Gone from its folder at once, from the disk with its last reader.
+    with TemporaryFile(dir=folder) as file:
         return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape)), True
 
 
@@ -253,22 +251,3 @@ def _agrees(model: Any, examples: Any, below: Below, num_examples: int) -> bool:
     model.train(training)
     size = float(whole[whole.isfinite()].abs().max()) if whole.isfinite().any() else 0.0
     return whole.shape == entered.shape and torch.allclose(entered, whole, rtol=1e-3, atol=1e-3 * size)
-
-
-def _key(model: Any, examples: Any, num_examples: int) -> str:
-    """What states are of; empty where nobody knows."""
-    origin, digest = getattr(model, "origin_below", None), getattr(examples, "digest", None)
-    if origin is None or digest is None:
-        return ""
-    said = f"{origin} {model.cut.layer} {digest()} {num_examples} {torch.get_num_threads()}"
-    return sha256(said.encode()).hexdigest()
-
-
-def _forget(room: float) -> None:
-    """Let go of those that were not used for longest, where there are too many."""
-    for mapped, most in ((False, room), (True, room * ON_DISK)):
-        sizes = {name: each.values.nbytes for name, each in _known.items() if each.mapped is mapped}
-        for name in list(sizes)[:-1]:
-            if sum(sizes.values()) <= most:
-                break
-            del _known[name], sizes[name]

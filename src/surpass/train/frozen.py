@@ -11,7 +11,6 @@ Shape suffixes: N examples, C candidates.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
@@ -23,14 +22,15 @@ from torch import Tensor, nn
 
 from surpass.clock import spent
 from surpass.errors import Stopped
+from surpass.models.kept import Kept
 
 Rows = npt.NDArray[np.int64]
 AT_ONCE = 256
 LARGEST = 1 << 30
 """Bytes of all states at most; more of them are computed at every step."""
 
-_known: OrderedDict[str, Tensor] = OrderedDict()
-"""States by what they are of; the last used are last."""
+_known = Kept(lambda: LARGEST)
+"""States by what they are of."""
 
 
 class Frozen:
@@ -81,10 +81,10 @@ def frozen(
         Stopped: `stop` said so.
     """
     size = min(AT_ONCE, micro_batch or AT_ONCE)
-    key = _key(model, examples, num_examples, size)
-    if key in _known:
-        _known.move_to_end(key)
-        return Frozen(model, _known[key])
+    key = key_of(getattr(model, "origin", None), examples, num_examples, size)
+    known = _known.get(key)
+    if known is not None:
+        return Frozen(model, known)
     parts: list[Tensor] = []
     for start in range(0, num_examples, size):
         if start and stop():
@@ -96,15 +96,13 @@ def frozen(
             return model
     states = torch.cat(parts)
     if key:
-        _known[key] = states
-        while sum(kept.nbytes for kept in _known.values()) > LARGEST:
-            _known.popitem(last=False)
+        _known.put(key, states, states.nbytes)
     return Frozen(model, states)
 
 
-def _key(model: Any, examples: Any, num_examples: int, size: int) -> str:
-    """What states are of; empty where nobody knows."""
-    origin, digest = getattr(model, "origin", None), getattr(examples, "digest", None)
+def key_of(origin: str | None, examples: Any, num_examples: int, how: object) -> str:
+    """What states are of: weights, examples, and how they are read; empty where nobody knows."""
+    digest = getattr(examples, "digest", None)
     if origin is None or digest is None:
         return ""
-    return sha256(f"{origin} {digest()} {num_examples} {size} {torch.get_num_threads()}".encode()).hexdigest()
+    return sha256(f"{origin} {digest()} {num_examples} {how} {torch.get_num_threads()}".encode()).hexdigest()

@@ -59,11 +59,10 @@ def run_label(stage: Label, context: Context) -> dict[str, Any]:
     if context.mesh is not None and _needs_several(stage, Mesh.parse(context.mesh)):
         return run_on_mesh(stage, None, context)
     with spent("input/output"):
-        artifact = context.find(stage.examples)
-        inputs = Inputs.read(artifact)
+        inputs = Inputs.read(context.find(stage.examples))
         model = load_source(stage.source, inputs.table, context, shared=context.ranks is None)
     with spent("data"):
-        examples = encoded(model, inputs.table, artifact)
+        examples = encoded(model, inputs.table, inputs.artifact)
     if context.ranks is None:
         labelling = on_known_states(model, examples, len(inputs.ids), context)
         examples = on_known_layers(labelling, examples, len(inputs.ids), context, passes=1)

@@ -10,7 +10,6 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -106,11 +105,7 @@ def saved_step(lane: Lane) -> int:
 
 def dense(labels: Labels, width: int = 0) -> Tensor:
     """All labels of a head, float32 (N, C), with at least so many columns."""
-    if len(set(map(len, labels.probs))) == 1:  # the usual case, at a third of the cost
-        flat = np.concatenate(labels.probs).astype(np.float32, copy=False)
-        labels_NC = torch.from_numpy(flat.reshape(len(labels.probs), -1))
-    else:
-        labels_NC = padded_probs(labels.probs, np.arange(len(labels.probs)))
+    labels_NC = padded_probs(labels.probs, np.arange(len(labels.probs)))
     missing = width - labels_NC.shape[1]
     return functional.pad(labels_NC, (0, missing)) if missing > 0 else labels_NC
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from surpass.models import kept
 from surpass.models.adapters import settle
 from surpass.models.families import shape_of
+from surpass.models.folders import WEIGHTS
 from surpass.models.sources import resolve
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from surpass.stages import ModelStage
 
 Buffers = dict[str, Tensor]
-WEIGHTS = "model.safetensors"
 
 
 def unsaved(model: nn.Module) -> Buffers:

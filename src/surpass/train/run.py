@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from surpass.clock import spent
 from surpass.errors import DataError
 from surpass.models.adapters import find_adapter, settle
 from surpass.models.families import load_model
+from surpass.models.folders import WEIGHTS
 from surpass.models.low_rank import merged_state
 from surpass.models.sources import resolve
 from surpass.tasks.checkers import same_answer
@@ -28,7 +29,6 @@ from surpass.train import loaded
 from surpass.train.below import pretrained_below, with_below
 from surpass.train.forms import Form, form_of
 from surpass.train.frozen import frozen
-from surpass.train.loaded import WEIGHTS
 from surpass.train.loop import Labels, Running, snapshot_steps
 from surpass.train.mesh_launch import run_on_mesh
 from surpass.train.mesh_state import gathered
@@ -44,16 +44,20 @@ INITIAL_WEIGHTS = 2**32
 
 @dataclass(frozen=True)
 class Inputs:
-    """Examples without their truth; `num_candidates` is None where prompts are to be completed."""
+    """Examples without their truth.
+
+    `num_candidates` is None where prompts are to be completed, `artifact` where these are not all of one.
+    """
 
     table: pa.Table
     ids: list[str]
     num_candidates: list[int] | None
+    artifact: Artifact | None = None
 
     @classmethod
     def read(cls, artifact: Artifact) -> Inputs:
         """Those of an artifact of examples."""
-        return cls.of(pq.read_table(artifact.file("inputs.parquet")))
+        return replace(cls.of(pq.read_table(artifact.file("inputs.parquet"))), artifact=artifact)
 
     @classmethod
     def of(cls, table: pa.Table) -> Inputs:
@@ -109,12 +113,11 @@ def run_stop(stage: Stop, context: Context) -> dict[str, Any]:
     labels = read_labels(stage, examples, held_out, context)
     if not labels.num_rows:
         raise DataError(f"no example of {stage.examples.label} has a label to stop by; label some of them")
-    num_examples, held_out = len(held_out.ids), held_out.having(labels)
+    held_out = held_out.having(labels)
     same = same_answer(stage.examples.task)
     ready = prepare(stage.fit, context)
     with spent("data"):
-        whole = examples if len(held_out.ids) == num_examples else None
-        encoded = loaded.encoded(ready.model, held_out.table, whole)
+        encoded = loaded.encoded(ready.model, held_out.table, held_out.artifact)
     judged = on_known_states(ready.model, encoded, len(held_out.ids), context)
     encoded = on_known_layers(judged, encoded, len(held_out.ids), context, passes=stage.snapshots)
     way = Way(context.work, write=writes(context))
@@ -239,7 +242,7 @@ def prepare(stage: Fit, context: Context) -> Ready:
         labels = read_labels(stage, examples, inputs, context)
     if not labels.num_rows:
         raise DataError("no example has a label left; let the rule keep more of them")
-    num_examples, inputs = len(inputs.ids), inputs.having(labels)
+    inputs = inputs.having(labels)
     loaded.make_way()
     torch.manual_seed(stage.seed + INITIAL_WEIGHTS)
     with spent("input/output"):
@@ -254,9 +257,8 @@ def prepare(stage: Fit, context: Context) -> Ready:
     if context.save_memory and hasattr(model, "save_memory"):
         model.save_memory()
     form = form_of(inputs.table)
-    whole = examples if len(inputs.ids) == num_examples else None
     with spent("data"):
-        encode = partial(loaded.encoded, model, artifact=whole)
+        encode = partial(loaded.encoded, model, artifact=inputs.artifact)
         encoded, taught = form.encode(model, inputs.table, labels, encode)
     model = model if context.ranks is None else context.ranks.spread(model)
     return Ready(form, model, encoded, taught, inputs.table, begun)
