@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measured import Measured, Seconds, seconds
+from measured import Measured, Seconds, seconds, table
 from torch import Tensor, nn
 
 from surpass import labels as lb
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=60, help="Steps of a fit in each turn.")
     parser.add_argument("--only", choices=("rates", "study"))
-    options, _ = parser.parse_known_args(arguments)
+    options = parser.parse_args(arguments)
     found = []
     before = torch.get_num_threads()
     if options.only != "study":
@@ -163,10 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
     if options.only != "rates":
         with tempfile.TemporaryDirectory() as folder:
             found += quick_study(Path(folder), max(1, options.rounds // 5))
+    print(table(found))
     return found
 
 
 if __name__ == "__main__":
-    from measured import table
-
-    print(table(main()))
+    main()
