@@ -53,7 +53,7 @@ class Students:
 
     def prepare(self) -> None:
         """Load the models, whose weights are no part of the comparison, and forget all states."""
-        below._known.clear()
+        below.forget()
         self._models = []
         for _ in self._losses:
             torch.manual_seed(0)

@@ -57,18 +57,13 @@ def problems(tmp_path_factory) -> dict[str, tuple[str, pa.Table]]:
     return found
 
 
-def _forget() -> None:
-    for kept in module._known.values():
-        kept.clear()
-
-
 def _all_known() -> list[Below]:
     return [thing for kept in module._known.values() for thing, _ in kept._things.values()]
 
 
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch) -> None:
-    _forget()
+    module.forget()
     monkeypatch.delenv(KEEP_BELOW, raising=False)
 
 
@@ -193,7 +188,7 @@ class TestShared:
     def test_who_comes_first_makes_no_difference_to_the_bit(self, problems):
         first, second = (Case(problems["bert"], "last(layers=1)", "these weights") for _ in range(2))
         assert torch.equal(first.train(), second.train())
-        _forget()
+        module.forget()
         third = Case(problems["bert"], "last(layers=1)", "these weights")
         third.train(micro_batch=None)
         assert torch.equal(third.trained(), first.trained())
@@ -213,7 +208,7 @@ class TestShared:
     def test_a_file_where_memory_is_short(self, problems, tmp_path, monkeypatch):
         case, other = (Case(problems["bert"], "last(layers=1)", "these weights") for _ in range(2))
         monkeypatch.setenv(KEEP_BELOW, str(case.kept().below.values.nbytes / 2**30 / 2))
-        _forget()
+        module.forget()
         assert case.kept() is case.examples
         known = case.kept(folder=tmp_path)
         assert known.below.mapped
@@ -396,7 +391,7 @@ class TestStages:
         bench = Bench(tmp_path / "blend")
         bench.root.mkdir()
         bench.run_all(fit)
-        _forget()
+        module.forget()
         bench.run_all(Label(source=blend, examples=held_out))
         assert not _all_known()
 

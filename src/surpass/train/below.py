@@ -144,6 +144,12 @@ def with_below(
     return model.knowing(examples, below)
 
 
+def forget() -> None:
+    """Keep none of the states any longer."""
+    for each in _known.values():
+        each.clear()
+
+
 def pretrained_below(stage: Any) -> str | None:
     """The digest of the pretrained weights, if a fit leaves those below its first trained layer as they were.
 
