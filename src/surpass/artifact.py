@@ -28,8 +28,10 @@ _SEAL = "sha256"
 _encode = json.JSONEncoder(allow_nan=False).encode
 _encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
-# What this process has read already: (path, size, time of change) to sha256.
+# What this process has read already: (path, size, time of change) to sha256, and to manifests.
 known_digests: dict[tuple[str, int, int, int, int], str] = {}
+_known_manifests: dict[tuple[str, int, int, int, int], dict[str, Any]] = {}
+_MANIFESTS = 4096
 
 
 @dataclass(frozen=True)
@@ -108,21 +110,29 @@ def seal(
 def read(folder: Path) -> Artifact:
     """Return an artifact whose manifest is sound; its files are not looked at.
 
+    A manifest is read once in a process, until its size or time changes; nobody changes what is returned.
+
     Raises:
         Damaged: It is missing or not as it was written.
         OSError: It cannot be read.
         StoreError: A later version of Surpass wrote it.
     """
+    path = f"{folder}/{MANIFEST}"
     try:
-        with open(f"{folder}/{MANIFEST}", "rb", buffering=0, opener=_not_following) as file:
-            content = file.readall()
+        key = _key(path, os.lstat(path))
+        if key not in _known_manifests:
+            with open(path, "rb", buffering=0, opener=_not_following) as file:
+                content = file.readall()
+            if len(_known_manifests) >= _MANIFESTS:
+                _known_manifests.clear()
+            _known_manifests[key], _ = parsed(content, str(folder))
     except (FileNotFoundError, NotADirectoryError):
         raise Damaged(f"{MANIFEST} is missing") from None
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise Damaged(f"{MANIFEST} is a link, which may lead out of the store") from None
-    manifest, _ = parsed(content, str(folder))
+    manifest = _known_manifests[key]
     return Artifact(manifest["kind"], manifest["id"], folder, manifest)
 
 
@@ -227,6 +237,12 @@ def first_fault(folder: Path) -> str:
     except (Damaged, FileNotFoundError) as damage:
         return str(damage)
     return ""
+
+
+def forget() -> None:
+    """Read all anew from here on, as if nothing had been read in this process."""
+    known_digests.clear()
+    _known_manifests.clear()
 
 
 def remember(artifact: Artifact) -> None:

@@ -32,10 +32,17 @@ _SUM_TOLERANCE = 1e-3
 Floats = npt.NDArray[np.float32]
 
 
-def label_table(ids: Sequence[str], probs: Sequence[Floats], weights: Floats | None = None) -> pa.Table:
-    """A table of labels from ids, one array of probabilities each, and weights where they differ."""
-    table = pa.table({"id": list(ids), "probs": pa.array(probs, pa.list_(pa.float32()))}, schema=SCHEMA)
-    return _weighted(table, weights)
+def label_table(
+    ids: Sequence[str], probs: Sequence[Floats] | Floats, weights: Floats | None = None
+) -> pa.Table:
+    """A table of labels: ids, their probabilities, as rows or (N, C), and weights where they differ."""
+    if isinstance(probs, np.ndarray) and probs.ndim == 2:
+        ends_N = np.arange(len(probs) + 1, dtype=np.int32) * probs.shape[1]
+        flat = pa.array(np.ascontiguousarray(probs).reshape(-1), pa.float32())
+        column = pa.ListArray.from_arrays(pa.array(ends_N), flat)
+    else:
+        column = pa.array(probs, pa.list_(pa.float32()))
+    return _weighted(pa.table({"id": list(ids), "probs": column}, schema=SCHEMA), weights)
 
 
 def completion_table(ids: Sequence[str], texts: Sequence[str], weights: Floats | None = None) -> pa.Table:
@@ -99,26 +106,41 @@ def truth_labels(truth: pa.Table, num_candidates: Sequence[int] | None) -> pa.Ta
     return pa.table({"id": ids, "probs": probs}, schema=SCHEMA)
 
 
+def _flat(labels: pa.Table) -> tuple[Floats, npt.NDArray[np.int32]]:
+    """All probabilities one behind the other, and where each row of them begins and the last one ends."""
+    _require_column(labels, "probs")
+    column = labels["probs"].combine_chunks()
+    values = column.values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    return values, column.offsets.to_numpy()
+
+
 def rows(labels: pa.Table) -> list[Floats]:
     """The probabilities of each row as arrays.
 
     Raises:
         DataError: They are completions, which have none.
     """
-    _require_column(labels, "probs")
-    column = labels["probs"].combine_chunks()
-    values = column.values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    offsets = column.offsets.to_numpy()
+    values, offsets = _flat(labels)
     return [values[start:end] for start, end in pairwise(offsets.tolist())]
+
+
+def probabilities(labels: pa.Table) -> Floats | list[Floats]:
+    """The probabilities as one array (N, C) where all examples have as many candidates, else as `rows`.
+
+    Raises:
+        DataError: They are completions, which have none.
+    """
+    square_NC = _square(labels)
+    return rows(labels) if square_NC is None else square_NC
 
 
 def _square(labels: pa.Table) -> Floats | None:
     """The probabilities as one array (N, C), where all examples have as many candidates."""
-    values = rows(labels)
-    width = len(values[0]) if values else 0
-    if not width or any(len(row) != width for row in values):
+    values, offsets = _flat(labels)
+    width = int(offsets[1] - offsets[0]) if len(offsets) > 1 else 0
+    if not width or (np.diff(offsets) != width).any():
         return None
-    return np.stack(values)
+    return values[offsets[0] : offsets[-1]].reshape(-1, width)
 
 
 def completions(labels: pa.Table) -> list[str]:
@@ -203,17 +225,7 @@ def join(
     """
     label_ids = labels["id"].to_pylist()
     require_unique(ids, "examples")
-    require_unique(label_ids, "labels")
-    place = {example: row for row, example in enumerate(label_ids)}
-    known = set(ids)
-    if foreign := [example for example in label_ids if example not in known]:
-        raise DataError(
-            f"labels for examples that are not here: {_named(foreign)}; label these examples instead"
-        )
-    missing = [example for example in ids if example not in place]
-    if missing and not subset:
-        raise DataError(f"no labels for {_named(missing)}; label all {len(ids)} examples")
-    joined = labels.take(pa.array([place[example] for example in ids if example in place], pa.int64()))
+    joined = labels if label_ids == ids else _in_order(ids, label_ids, labels, subset=subset)
     weight_N = weights(joined)
     if bad := np.flatnonzero(~(np.isfinite(weight_N) & (weight_N >= 0))).tolist():
         raise DataError(
@@ -226,6 +238,20 @@ def join(
     return joined
 
 
+def _in_order(ids: Sequence[str], label_ids: list[str], labels: pa.Table, *, subset: bool) -> pa.Table:
+    require_unique(label_ids, "labels")
+    place = {example: row for row, example in enumerate(label_ids)}
+    known = set(ids)
+    if foreign := [example for example in label_ids if example not in known]:
+        raise DataError(
+            f"labels for examples that are not here: {_named(foreign)}; label these examples instead"
+        )
+    missing = [example for example in ids if example not in place]
+    if missing and not subset:
+        raise DataError(f"no labels for {_named(missing)}; label all {len(ids)} examples")
+    return labels.take(pa.array([place[example] for example in ids if example in place], pa.int64()))
+
+
 def _check_texts(ids: Sequence[str], texts: Sequence[object], what: str) -> None:
     """Refuse what is no text; an empty one may be what a model says."""
     for example, text in zip(ids, texts, strict=True):
@@ -235,21 +261,18 @@ def _check_texts(ids: Sequence[str], texts: Sequence[object], what: str) -> None
 
 def _check_rows(labels: pa.Table, sizes: Mapping[str, int]) -> None:
     """Refuse rows of a wrong length, and what is no distribution."""
-    _require_column(labels, "probs")
-    column = labels["probs"].combine_chunks()
+    flat, offsets = _flat(labels)
     label_ids = labels["id"].to_pylist()
-    length_N = np.diff(column.offsets.to_numpy())
+    length_N = np.diff(offsets)
     wanted_N = np.array([sizes[example] for example in label_ids], np.int64)
     for row in np.flatnonzero(length_N != wanted_N)[:1].tolist():
         raise DataError(
             f"label of {label_ids[row]!r} has {length_N[row]} candidates; the example has {wanted_N[row]}"
         )
-    values = rows(labels)
-    flat = np.concatenate(values) if values else np.zeros(0, np.float32)
-    owner = np.repeat(np.arange(len(values)), length_N)
-    sound_N = np.abs(np.bincount(owner, flat, len(values)) - 1) < _SUM_TOLERANCE
+    flat = flat[offsets[0] : offsets[-1]]
+    owner = np.repeat(np.arange(len(length_N)), length_N)
+    sound_N = np.abs(np.bincount(owner, flat, len(length_N)) - 1) < _SUM_TOLERANCE
     sound_N[owner[~(np.isfinite(flat) & (flat >= 0))]] = False
     for row in np.flatnonzero(~sound_N)[:1].tolist():
-        raise DataError(
-            f"label of {label_ids[row]!r} is no distribution: {values[row].tolist()[:5]}; it must sum to 1"
-        )
+        shown = rows(labels)[row].tolist()[:5]
+        raise DataError(f"label of {label_ids[row]!r} is no distribution: {shown}; it must sum to 1")

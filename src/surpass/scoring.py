@@ -40,20 +40,22 @@ class _Recent:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._held: OrderedDict[str, Any] = OrderedDict()
+        self._bytes = 0
+        self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._lock = Lock()
 
     def get(self, key: str, make: Callable[[], Any]) -> Any:
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
-                return self._held[key]
+                return self._held[key][0]
         value = make()
+        num_bytes = value.nbytes  # a table takes its time to say so
         with self._lock:
-            self._held[key] = value
-            left = sum(each.nbytes for each in self._held.values())
-            while left > self._most_bytes:
-                left -= self._held.popitem(last=False)[1].nbytes
+            self._bytes += num_bytes - self._held.pop(key, (None, 0))[1]
+            self._held[key] = value, num_bytes
+            while self._bytes > self._most_bytes:
+                self._bytes -= self._held.popitem(last=False)[1][1]
         return value
 
 
@@ -130,7 +132,7 @@ def run_score(stage: Score, context: Context) -> dict[str, Any]:
     if answered.num_candidates is None:
         said = _Said({}, {"prediction": lb.completions(labels)}, _BIN_COLUMNS.empty_table())
     else:
-        said = _said(stage.examples, lb.rows(labels), _places(answered.truth), correct_N)
+        said = _said(stage.examples, lb.probabilities(labels), _places(answered.truth), correct_N)
     undefined: dict[str, float | None] = dict.fromkeys(("auroc", "log_loss", "brier", "calibration_error"))
     groups = _groups(stage.examples, answered, correct_N)
     score = {"num_examples": len(answered.ids), "accuracy": float(correct_N.mean())} | undefined | said.score
@@ -185,7 +187,7 @@ _BINS = ("low", "high", "confidence", "accuracy")
 _BIN_COLUMNS = pa.schema([*((name, pa.float64()) for name in _BINS), ("count", pa.int64())])
 
 
-def _said(examples: Examples, probs: list[lb.Floats], truth_N: Ints, correct_N: Bools) -> _Said:
+def _said(examples: Examples, probs: lb.Floats | list[lb.Floats], truth_N: Ints, correct_N: Bools) -> _Said:
     """Of probabilities over candidates."""
     confidence_N, truth_prob_N = metrics.confidences(probs), metrics.truth_probs(probs, truth_N)
     bins = metrics.calibration_bins(confidence_N, correct_N)
@@ -208,14 +210,14 @@ def _said(examples: Examples, probs: list[lb.Floats], truth_N: Ints, correct_N: 
 
 def _places(labels: pa.Table) -> Ints:
     """The place of the most probable candidate of each example."""
-    return metrics.predictions(lb.rows(labels))
+    return metrics.predictions(lb.probabilities(labels))
 
 
-def _auroc(examples: Examples, probs: list[lb.Floats], truth_N: Ints) -> float:
+def _auroc(examples: Examples, probs: lb.Floats | list[lb.Floats], truth_N: Ints) -> float:
     """Area under the curve, where classes mean the same in all examples; else NaN."""
     if examples.task.num_classes is None:
         return math.nan
-    return metrics.auroc(np.stack(probs), truth_N)
+    return metrics.auroc(probs, truth_N)
 
 
 def run_compare(stage: Compare, context: Context) -> dict[str, Any]:
@@ -253,7 +255,7 @@ def _distances(student: pa.Table, weak: pa.Table, answered: _Answered) -> dict[s
     """What is measured on probabilities; completions have none."""
     if answered.num_candidates is None:
         return dict.fromkeys(("capa", "misfit", "gain", "kl_misfit", "kl_gain"), math.nan)
-    probs, truth_N = (lb.rows(student), lb.rows(weak)), _places(answered.truth)
+    probs, truth_N = (lb.probabilities(student), lb.probabilities(weak)), _places(answered.truth)
     squared, nats = metrics.squared_misfit(*probs, truth_N), metrics.kl_misfit(*probs, truth_N)
     return {
         "capa": metrics.capa(*probs, truth_N).kappa,

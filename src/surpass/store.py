@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from surpass.artifact import Artifact, Damaged, check, first_fault, glance, known_digests, read, remember
+from surpass.artifact import Artifact, Damaged, check, first_fault, forget, glance, read, remember
 from surpass.batch import Batch
 from surpass.disk import atomic_write, disk_errors, fsync_path, is_disk_full, store_error
 from surpass.draft import Draft
@@ -244,7 +244,7 @@ class Store:
         Raises:
             StoreError: The store cannot be read.
         """
-        known_digests.clear()
+        forget()
         with disk_errors(self.root):
             return [Problem(path, reason) for path, reason in strange(self.root)]
 

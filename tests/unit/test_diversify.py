@@ -270,7 +270,7 @@ class TestStage:
         some = Label(source="linear:6", examples=stage.examples)
         ids = SPURIOUS.examples(part="student", size=1000, seed=0).inputs["id"].to_pylist()
         bench.put(some, label_table(ids[:100], [np.array([0.25, 0.75], np.float32)] * 100))
-        bench.run(replace(stage, labels=some))
+        bench.run_all(replace(stage, labels=some))
         assert bench.said["num_examples"] == 100
         bench.put(some, label_table([], []))
         with pytest.raises(DataError, match="no example has a label left"):

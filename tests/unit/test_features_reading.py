@@ -218,8 +218,9 @@ def test_who_lost_tokens(tmp_path):
     assert lost_tokens(written.context, PLAIN, IDS) == 2
     assert lost_tokens(written.context, PLAIN, ["e3", "e5"]) == 1
     assert lost_tokens(written.context, PLAIN, ["e5"]) == lost_tokens(written.context, PLAIN, []) == 0
-    pq.write_table(pa.table({"id": IDS}), written.folder / "index.parquet")
-    assert lost_tokens(written.context, PLAIN, IDS) == 0
+    images = Pass(tmp_path / "images", some(NUM, WIDTH))
+    pq.write_table(pa.table({"id": IDS}), images.folder / "index.parquet")
+    assert lost_tokens(images.context, PLAIN, IDS) == 0
 
 
 def test_a_head_of_its_own(tmp_path):

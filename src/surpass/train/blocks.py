@@ -1,13 +1,12 @@
 """Heads in lockstep: those of one shape whose batches are equally long are one batched product.
 
-Shape suffixes: G batches of a step, P heads (as many on each of these batches), N examples of a batch, E of
-an epoch, C outputs.
+Shape suffixes: G batches of a step, P heads (as many on each of these batches), K numbers of those on one
+batch, N examples of a batch, E of an epoch, C outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from surpass.train.features import Known
 from surpass.train.lanes import Lane
 from surpass.train.linear import Product
-from surpass.train.order import batches
+from surpass.train.order import order_of
 
 JOINED_BYTES = 256 << 20
 """States of several sets of examples that are copied into one place, at most."""
@@ -53,23 +52,18 @@ class Block:
         self._leaders = lanes[::each]
         leader = lanes[0]
         self.state_shape = leader.known.shape
+        self._numbers = int(np.prod(self.state_shape))
         self._size, self._batch_size, self._each = len(leader.rows_N), leader.recipe.batch_size, each
         self._per_epoch = -(-self._size // self._batch_size)
         self._start, self._joined = start, joined
-        self._rows = [
-            batches(self._size, lane.recipe, lane.seed, start - start % self._per_epoch)
-            for lane in self._leaders
-        ]
-        # One row for each example, with the labels of all heads that see it.
-        shared = [slice(at, at + each) for at in range(0, len(lanes), each)]
-        self._labels = [torch.cat([*labels[own]], 1) for own in shared]
-        self._weights = [
-            torch.from_numpy(np.stack([lane.labels.weight_N for lane in lanes[own]], 1)) for own in shared
-        ]
+        # With the examples last, so that an epoch lays out those of all heads by one call.
+        label_PCE = torch.stack([label_EC.T for label_EC in labels])
+        self._label_GKE = label_PCE.view(num_batches, -1, self._size)
+        weight_PE = torch.from_numpy(np.stack([lane.labels.weight_N for lane in lanes]))
+        self._weight_GKE = weight_PE.view(num_batches, each, self._size)
         self._order_GE = torch.empty(num_batches, self._size, dtype=torch.long)
         self._state_row_GE = torch.empty_like(self._order_GE)
-        self._label_PCE = torch.empty(len(lanes), labels[0].shape[1], self._size)
-        self._weight_PE = torch.empty(len(lanes), self._size)
+        self._label_PCE, self._weight_PE = torch.empty_like(label_PCE), torch.empty_like(weight_PE)
         self._now, self._epoch = slice(0), -1
 
     def go(self, step: int) -> int:
@@ -85,17 +79,15 @@ class Block:
 
     def _turn(self) -> None:
         """An epoch begins: in which order examples come, and what heads are to say of them."""
-        for number, lane in enumerate(self._leaders):
-            order_E = np.concatenate(list(islice(self._rows[number], self._per_epoch)))
-            self._order_GE[number] = torch.from_numpy(order_E)
-            rows_E = torch.from_numpy(lane.rows_N[order_E])
-            self._state_row_GE[number] = rows_E + (self._joined.begin[id(lane.known)] if self._joined else 0)
-            own = slice(number * self._each, (number + 1) * self._each)
-            for to, source in (
-                (self._label_PCE[own].flatten(0, 1), self._labels[number]),
-                (self._weight_PE[own], self._weights[number]),
-            ):
-                to.copy_(source.index_select(0, self._order_GE[number]).T)
+        for lane, order_E, row_E in zip(
+            self._leaders, self._order_GE.numpy(), self._state_row_GE.numpy(), strict=True
+        ):
+            order_E[:] = order_of(self._size, lane.seed, self._epoch)
+            begin = self._joined.begin[id(lane.known)] if self._joined else 0
+            np.add(lane.rows_N[order_E], begin, out=row_E)
+        for source_GKE, to in ((self._label_GKE, self._label_PCE), (self._weight_GKE, self._weight_PE)):
+            order_GKE = self._order_GE[:, None].expand_as(source_GKE)
+            torch.gather(source_GKE, 2, order_GKE, out=to.view_as(source_GKE))
 
     @property
     def order_PN(self) -> Tensor:
@@ -115,7 +107,7 @@ class Block:
     @property
     def room(self) -> int:
         """How many numbers the states of this step are."""
-        return len(self._leaders) * self.size * int(np.prod(self.state_shape))
+        return len(self._leaders) * self.size * self._numbers
 
     def read(self, out: Tensor) -> Tensor:
         """The states of this step in the place given, (G, N, ...)."""

@@ -149,7 +149,7 @@ class Heads:
     def _read(self, blocks: Sequence[Block]) -> list[Tensor]:
         """The states of a step, in memory that all steps use: fresh memory is slower than what is read."""
         rooms = [block.room for block in blocks]
-        if sum(rooms) > len(self.room):
+        if sum(rooms) > self.room.shape[0]:
             self.room = torch.empty(sum(rooms))
         parts = torch.split(self.room[: sum(rooms)], rooms)
         return [block.read(own) for block, own in zip(blocks, parts, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,14 @@ import numpy.typing as npt
 from surpass.train.recipe import Recipe
 
 Rows = npt.NDArray[np.int64]
+
+
+@lru_cache(maxsize=64)
+def order_of(num_examples: int, seed: int, epoch: int) -> Rows:
+    """The order in which an epoch, from 0, sees the examples, (N,); heads with one seed share it."""
+    order_N: Rows = np.random.default_rng((seed, epoch)).permutation(num_examples)
+    order_N.setflags(write=False)
+    return order_N
 
 
 def batches(
@@ -23,12 +32,11 @@ def batches(
     """
     per_epoch = batches_per_epoch(num_examples, recipe, group_N)
     for epoch in range(start // per_epoch, recipe.epochs):
-        random = np.random.default_rng((seed, epoch))
         if group_N is None:
-            order = random.permutation(num_examples)
+            order = order_of(num_examples, seed, epoch).copy()
             cut = [order[at : at + recipe.batch_size] for at in range(0, num_examples, recipe.batch_size)]
         else:
-            turn_N = random.permutation(int(group_N.max()) + 1)[group_N]
+            turn_N = order_of(int(group_N.max()) + 1, seed, epoch)[group_N]
             order = np.argsort(turn_N, kind="stable")
             first = [part[0] for part in np.array_split(np.unique(turn_N), per_epoch)]
             cut = np.split(order, np.searchsorted(turn_N[order], first[1:]))

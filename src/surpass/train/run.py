@@ -81,8 +81,10 @@ def labels_of(
 ) -> pa.Table:
     """The same for examples of which these are known."""
     if isinstance(stage.labels, str):
-        return lb.truth_labels(pq.read_table(examples.file("truth.parquet")), num_candidates)
-    given = pq.read_table(context.find(stage.labels).file("labels.parquet"))
+        return lb.truth_labels(
+            pq.read_table(examples.file("truth.parquet"), use_threads=False), num_candidates
+        )
+    given = pq.read_table(context.find(stage.labels).file("labels.parquet"), use_threads=False)
     return lb.join(ids, num_candidates, given, subset=True)
 
 
