@@ -30,8 +30,7 @@ _encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 # What this process has read already: (path, size, time of change) to sha256, and to manifests.
 known_digests: dict[tuple[str, int, int, int, int], str] = {}
-_known_manifests: dict[tuple[str, int, int, int, int], dict[str, Any]] = {}
-_MANIFESTS = 4096
+_known_manifests: dict[tuple[str, int, int, int, int], dict[str, Any]] = {}  # at most 4096
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,7 @@ def seal(
 
 
 def read(folder: Path) -> Artifact:
-    """Return an artifact whose manifest is sound; its files are not looked at.
-
-    A manifest is read once in a process, until its size or time changes; nobody changes what is returned.
+    """Return an artifact whose manifest is sound, read once until it changes; its files are not looked at.
 
     Raises:
         Damaged: It is missing or not as it was written.
@@ -123,7 +120,7 @@ def read(folder: Path) -> Artifact:
         if key not in _known_manifests:
             with open(path, "rb", buffering=0, opener=_not_following) as file:
                 content = file.readall()
-            if len(_known_manifests) >= _MANIFESTS:
+            if len(_known_manifests) >= 4096:
                 _known_manifests.clear()
             _known_manifests[key], _ = parsed(content, str(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -132,7 +129,7 @@ def read(folder: Path) -> Artifact:
         if error.errno != errno.ELOOP:
             raise
         raise Damaged(f"{MANIFEST} is a link, which may lead out of the store") from None
-    manifest = _known_manifests[key]
+    manifest = _known_manifests[key]  # of all who ask: nobody changes it
     return Artifact(manifest["kind"], manifest["id"], folder, manifest)
 
 

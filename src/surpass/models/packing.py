@@ -1,8 +1,8 @@
 """Texts of a pass side by side in one row, without padding, and attention within each of them.
 
 All of a layer but its attention looks at one token at a time: there, texts side by side are one long row, and
-matrix products are as large as they can be. Attention goes through texts of equal length together. So nothing
-is computed of padding, and a step reads and writes the table of embeddings once, however lengths differ.
+matrix products are as large as they can be; attention is within each (`packed_attention`). So a step reads
+and writes the table of embeddings once, however lengths differ.
 
 This is for CPUs, where small products cost little more than their arithmetic, and for the families below;
 others read rectangles (`tokens.padded`).
@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from surpass.models.packed_attention import Span, spans_of, within
 from surpass.models.tokens import Rows, TokenExamples
 
 PACKED_AT_ONCE = 1024
@@ -40,11 +40,13 @@ class Packed(NamedTuple):
         tokens_1M: All tokens.
         place_1M: The place of each in its text, from 0.
         groups: Texts of equal length: how many, and how long.
+        spans: Texts whose attention is computed together.
     """
 
     tokens_1M: Tensor
     place_1M: Tensor
     groups: tuple[tuple[int, int], ...]
+    spans: tuple[Span, ...]
 
     def split(self, values_M: Tensor) -> list[Tensor]:
         """Something of each token by groups: (N, T, ...) of each."""
@@ -59,7 +61,7 @@ def packed(examples: TokenExamples, rows: Rows, device: torch.device | str = "cp
     place_M = np.concatenate([np.arange(length) for length in lengths])
     groups = tuple((len(list(same)), length) for length, same in groupby(lengths))
     tokens_1M, place_1M = (torch.from_numpy(each)[None].to(device) for each in (tokens_M, place_M))
-    return Packed(tokens_1M, place_1M, groups)
+    return Packed(tokens_1M, place_1M, groups, spans_of(lengths, device))
 
 
 def by_tokens(length_N: Rows, max_tokens: int) -> list[Rows]:
@@ -152,34 +154,8 @@ def _attention(
     causal = bool(more.get("is_causal") if more.get("is_causal") is not None else module.is_causal)
     repeats = query.shape[1] // key.shape[1]
     states = [query, *(each.repeat_interleave(repeats, 1) if repeats > 1 else each for each in (key, value))]
-    return _within(packed_texts, *states, scaling=scaling, causal=causal)[None], None
-
-
-def _within(
-    texts: Packed,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    scaling: float | None,
-    causal: bool = False,
-    bias_HTT: Tensor | None = None,
-) -> Tensor:
-    """Attention within each text, (M, H, E), of (1, H, M, E)."""
-    parts = zip(*(texts.split(each[0].transpose(0, 1)) for each in (query, key, value)), strict=True)
-    out = []
-    for (_, length), part in zip(texts.groups, parts, strict=True):
-        query_NHTE, key_NHTE, value_NHTE = (each.transpose(1, 2) for each in part)
-        seen_NHTE = functional.scaled_dot_product_attention(
-            query_NHTE,
-            key_NHTE,
-            value_NHTE,
-            attn_mask=None if bias_HTT is None else bias_HTT[:, :length, :length],
-            is_causal=causal,
-            scale=scaling,
-        )
-        out.append(seen_NHTE.transpose(1, 2).flatten(0, 1))
-    return torch.cat(out)
+    parts = (each[0].transpose(0, 1) for each in states)
+    return within(packed_texts.spans, *parts, scaling=scaling, causal=causal)[None], None
 
 
 class _Bias(NamedTuple):
@@ -213,9 +189,8 @@ def _mpnet_attention(
     biases: Sequence[Any] = [each for each in (*given, *named.values()) if isinstance(each, _Bias)]
     if not biases:
         return otherwise(hidden_states, *given, **named)
-    shape = (*hidden_states.shape[:-1], -1, module.attention_head_size)
-    query, key, value = (
-        part(hidden_states).view(shape).transpose(1, 2) for part in (module.q, module.k, module.v)
-    )
-    seen_MHE = _within(biases[0].texts, query, key, value, scaling=None, bias_HTT=biases[0].bias_HTT)
+    shape = hidden_states.shape[1], -1, module.attention_head_size
+    parts = (part(hidden_states).view(shape) for part in (module.q, module.k, module.v))
+    bias_HTT, texts = biases[0]
+    seen_MHE = within(texts.spans, *parts, scaling=None, bias_HTT=bias_HTT)
     return (module.o(seen_MHE.flatten(1)[None]),)
