@@ -7,7 +7,16 @@ import pyarrow as pa
 import pytest
 
 from surpass.errors import DataError
-from surpass.labels import SCHEMA, join, label_table, require_unique, rows, truth_labels, weights
+from surpass.labels import (
+    SCHEMA,
+    join,
+    label_table,
+    probabilities,
+    require_unique,
+    rows,
+    truth_labels,
+    weights,
+)
 
 IDS = ["a", "b", "c"]
 PROBS = [[0.25, 0.75], [1.0], [0.5, 0.25, 0.25]]
@@ -43,6 +52,24 @@ def test_no_rows_at_all():
 def test_rows_of_a_slice_are_the_slice_of_the_rows(start, length):
     # Arrow slices share the buffers of the whole column: offsets must not be taken for places.
     assert lists(table().slice(start, length)) == PROBS[start : start + length]
+
+
+def test_probabilities_are_one_array_where_all_have_as_many():
+    square = label_table(["a", "b", "c"], [np.array([0.1, 0.9], np.float32)] * 2 + [np.array([1, 0])])
+    for labels in (square, square.slice(1), square.slice(1, 1)):
+        given = probabilities(labels)
+        assert isinstance(given, np.ndarray)
+        assert np.array_equal(given, np.stack(rows(labels)))
+    ragged = probabilities(table())
+    assert isinstance(ragged, list)
+    assert all(map(np.array_equal, ragged, rows(table())))
+    assert probabilities(square.slice(3)) == []
+
+
+def test_a_table_of_one_array_is_that_of_its_rows():
+    probs_NC = np.random.default_rng(0).dirichlet([1, 1, 1], 4).astype(np.float32)[:, ::-1]
+    ids = ["a", "b", "c", "d"]
+    assert label_table(ids, probs_NC).equals(label_table(ids, list(probs_NC)))
 
 
 def test_rows_of_slices_put_together():

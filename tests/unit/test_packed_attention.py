@@ -69,9 +69,9 @@ def test_scores_are_scaled_as_asked():
 
 
 def test_half_precision_is_computed_in_float32():
-    halves = [each.detach().bfloat16() for each in leaves([6, 4])[:3]]
-    seen = within(spans_of([6, 4]), *halves, scaling=None)
-    wanted = within(spans_of([6, 4]), *(each.float() for each in halves), scaling=None)
+    *halves, bias = (each.detach().bfloat16() for each in leaves([6, 4]))
+    seen = within(spans_of([6, 4]), *halves, scaling=None, bias_HTT=bias)
+    wanted = within(spans_of([6, 4]), *map(Tensor.float, halves), scaling=None, bias_HTT=bias.float())
     assert seen.dtype == torch.bfloat16
     assert torch.equal(seen, wanted.bfloat16())
 

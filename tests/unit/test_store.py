@@ -272,6 +272,26 @@ def test_digests_are_read_once_per_process(store: Store, monkeypatch: pytest.Mon
     assert len(read) == written + 5
 
 
+def test_manifests_are_read_until_they_change(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    parsed = artifact_module.parsed
+    monkeypatch.setattr(artifact_module, "parsed", lambda *given: read.append(given[1]) or parsed(*given))
+    made = publish(store)
+    manifest = made.path / "manifest.json"
+    for _ in range(3):
+        assert store.find("fit", ID) == made
+    assert len(read) == 1
+    os.utime(manifest, ns=(1, 1))
+    assert store.find("fit", ID) == made
+    assert len(read) == 2
+    store.verify()
+    assert len(read) == 3
+    manifest.rename(store.root / "elsewhere")
+    manifest.symlink_to(store.root / "elsewhere")
+    assert store.find("fit", ID) is None
+    assert len(read) == 3
+
+
 def test_publishing_over_a_damaged_artifact_replaces_it(store: Store) -> None:
     made = publish(store)
     flip(made.path / "weights.bin")

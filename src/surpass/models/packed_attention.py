@@ -127,8 +127,8 @@ def within(
         if span.length > SHORT:
             out.append(_by_torch(part, bias, span, scale, causal))
         else:
-            floats = (each.float() for each in part)
-            out.append(_Short.apply(*floats, bias, span, scale, causal))  # type: ignore[no-untyped-call]
+            floats = (None if each is None else each.float() for each in (*part, bias))
+            out.append(_Short.apply(*floats, span, scale, causal))  # type: ignore[no-untyped-call]
     return (torch.cat(out) if len(out) > 1 else out[0]).to(value_MHE.dtype)
 
 
