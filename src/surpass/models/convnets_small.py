@@ -30,7 +30,7 @@ class SmallBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps."""
         hidden = rectified(self.norm1(self.conv1(x)))
-        # Not a stride of the convolution: with 4 channels and AVX2, torch's gradient of one overruns its memory.
+        # Not a stride of the convolution: with few channels and AVX2 torch's gradient of one overruns memory.
         left = x[:, :, :: self._stride, :: self._stride]
         beside = x if self.beside is None else self.beside(left)
         return rectified(added(self.norm2(self.conv2(hidden)), beside))
