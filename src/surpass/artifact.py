@@ -117,19 +117,19 @@ def read(folder: Path) -> Artifact:
     path = f"{folder}/{MANIFEST}"
     try:
         key = _key(path, os.lstat(path))
-        if key not in _known_manifests:
+        manifest = _known_manifests.get(key)  # of all who ask: nobody changes it
+        if manifest is None:
             with open(path, "rb", buffering=0, opener=_not_following) as file:
-                content = file.readall()
+                manifest, _ = parsed(file.readall(), str(folder))
             if len(_known_manifests) >= 4096:
                 _known_manifests.clear()
-            _known_manifests[key], _ = parsed(content, str(folder))
+            _known_manifests[key] = manifest
     except (FileNotFoundError, NotADirectoryError):
         raise Damaged(f"{MANIFEST} is missing") from None
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise Damaged(f"{MANIFEST} is a link, which may lead out of the store") from None
-    manifest = _known_manifests[key]  # of all who ask: nobody changes it
     return Artifact(manifest["kind"], manifest["id"], folder, manifest)
 
 

@@ -30,10 +30,10 @@ class SmallBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps."""
         hidden = rectified(self.norm1(self.conv1(x)))
-        # Not a stride of the convolution: with few channels and AVX2 torch's gradient of one overruns memory.
-        left = x[:, :, :: self._stride, :: self._stride]
-        beside = x if self.beside is None else self.beside(left)
-        return rectified(added(self.norm2(self.conv2(hidden)), beside))
+        if self.beside is not None:
+            # Not a stride of its own: with few channels and AVX2 torch's gradient of that overruns memory.
+            x = self.beside(x[:, :, :: self._stride, :: self._stride])
+        return rectified(added(self.norm2(self.conv2(hidden)), x))
 
 
 class SmallNet(ConvNet):

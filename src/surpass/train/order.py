@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,9 @@ from surpass.train.recipe import Recipe
 Rows = npt.NDArray[np.int64]
 
 
-@lru_cache(maxsize=64)
 def order_of(num_examples: int, seed: int, epoch: int) -> Rows:
-    """The order in which an epoch, from 0, sees the examples, (N,); heads with one seed share it."""
-    order_N: Rows = np.random.default_rng((seed, epoch)).permutation(num_examples)
-    order_N.setflags(write=False)
-    return order_N
+    """The order in which an epoch, from 0, sees the examples, (N,)."""
+    return np.random.default_rng((seed, epoch)).permutation(num_examples)
 
 
 def batches(
@@ -33,7 +29,7 @@ def batches(
     per_epoch = batches_per_epoch(num_examples, recipe, group_N)
     for epoch in range(start // per_epoch, recipe.epochs):
         if group_N is None:
-            order = order_of(num_examples, seed, epoch).copy()
+            order = order_of(num_examples, seed, epoch)
             cut = [order[at : at + recipe.batch_size] for at in range(0, num_examples, recipe.batch_size)]
         else:
             turn_N = order_of(int(group_N.max()) + 1, seed, epoch)[group_N]
