@@ -84,7 +84,7 @@ def test_results_agree_with_each_other_and_with_python(folder, results):
     assert results.name == f"chess-{study.id[:8]}"
 
 
-def test_second_run_computes_nothing_and_is_quick(first, folder, results):
+def test_second_run_computes_nothing(first, folder, results):
     before = {path: (path.read_bytes(), path.stat().st_ino) for path in results.glob("report.*")}
     numbers = (results / "results.json").read_bytes()
     second = cold("run", "chess", *SETTINGS, cwd=folder)
@@ -92,7 +92,6 @@ def test_second_run_computes_nothing_and_is_quick(first, folder, results):
     assert second.out == first.out
     said = r"\nnothing to compute, \d+\.\d s; results in (results/chess-\w+), page \1/report\.html\n"
     assert re.fullmatch(said, second.err)
-    assert second.seconds < 2.0
     assert (results / "results.json").read_bytes() == numbers
     assert before == {path: (path.read_bytes(), path.stat().st_ino) for path in results.glob("report.*")}
     assert len(before) == 2

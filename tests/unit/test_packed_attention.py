@@ -76,6 +76,18 @@ def test_half_precision_is_computed_in_float32():
     assert torch.equal(seen, wanted.bfloat16())
 
 
+def test_in_autocast_gradients_are_those_of_float32():
+    found = []
+    for enabled in (False, True):
+        query, key, value, bias = leaves([6, 4])
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            seen = within(spans_of([6, 4]), query, key, value, scaling=None, bias_HTT=bias)
+        seen.square().sum().backward()
+        found.append([seen, *(each.grad for each in (query, key, value, bias))])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
 class TestSpans:
     def test_all_texts_are_in_one_span_each(self):
         for lengths in LENGTHS.values():

@@ -127,8 +127,7 @@ def within(
         if span.length > SHORT:
             out.append(_by_torch(part, bias, span, scale, causal))
         else:
-            floats = (None if each is None else each.float() for each in (*part, bias))
-            out.append(_Short.apply(*floats, span, scale, causal))  # type: ignore[no-untyped-call]
+            out.append(_by_products(part, bias, span, scale, causal))
     return (torch.cat(out) if len(out) > 1 else out[0]).to(value_MHE.dtype)
 
 
@@ -142,6 +141,15 @@ def _by_torch(
         query, key, value, attn_mask=bias_HTT, is_causal=causal, scale=scale
     )
     return seen_NHTE.transpose(1, 2).flatten(0, 1)
+
+
+def _by_products(
+    part: Sequence[Tensor], bias_HTT: Tensor | None, span: Span, scale: float, causal: bool
+) -> Tensor:
+    """Of short texts, (M, H, E) in float32, with gradients in float32 too: autocast sees forward passes only."""
+    floats = (None if each is None else each.float() for each in (*part, bias_HTT))
+    with torch.autocast(part[0].device.type, enabled=False):
+        return _Short.apply(*floats, span, scale, causal)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class _Short(torch.autograd.Function):
