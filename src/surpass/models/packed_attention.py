@@ -146,7 +146,7 @@ def _by_torch(
 def _by_products(
     part: Sequence[Tensor], bias_HTT: Tensor | None, span: Span, scale: float, causal: bool
 ) -> Tensor:
-    """Of short texts, (M, H, E) in float32, with gradients in float32 too: autocast sees forward passes only."""
+    """Of short texts, (M, H, E) in float32, gradients too, which autocast would not see."""
     floats = (None if each is None else each.float() for each in (*part, bias_HTT))
     with torch.autocast(part[0].device.type, enabled=False):
         return _Short.apply(*floats, span, scale, causal)  # type: ignore[no-untyped-call, no-any-return]
