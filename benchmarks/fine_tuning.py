@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
         if "study" in options.parts:
             add(one_seed(options.sst2, sizes, folder, options.rounds, options.threads, options.clock))
         if "many" in options.parts:
-            small = sizes._replace(train=options.train // 2, epochs=1, seeds=options.seeds)
-            add(many(options.sst2, small, folder, options.threads, options.clock))
+            once = sizes._replace(epochs=1, seeds=options.seeds)
+            add(many(options.sst2, once, folder, options.threads, options.clock))
         if "labels" in options.parts:
             common = options.rounds, options.threads, options.clock
             add([in_one_load(options.sst2, folder, size, *common) for size in (20, options.test)])

@@ -15,18 +15,21 @@ import torch
 from measured import Measured, in_turns, seconds
 from probe_studies import Head, all_targets, finder, heads_of
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from surpass.engine.inline import Settings, run
+from surpass.losses import find_loss
 from surpass.stages import Context, Features
 from surpass.store import Store
 from surpass.study import Study
 from surpass.train.features import read_states
 from surpass.train.heads import fit_heads
-from surpass.train.lanes import Lane, Trained
+from surpass.train.lanes import Lane, Trained, dense
 from surpass.train.linear import HeadState, head_logits
-from surpass.train.loop import fit
+from surpass.train.loop import Batch, accumulate_gradient, fit
 from surpass.train.order import batches
 from surpass.train.recipe import Recipe
+from surpass.train.weights import Average
 
 DECAY = 1e-2
 """Of L-BFGS; as C of scikit-learn 0.25 with 400 examples of many classes, 0.5 of two."""
@@ -34,6 +37,10 @@ DECAY = 1e-2
 NEWTON = Recipe(epochs=1000, optimizer="lbfgs", weight_decay=DECAY)
 PLAIN = ("naive", "knn_filter", "top_confident", "ensemble")
 """Methods with cross-entropy."""
+
+
+Learn = Callable[[Lane], HeadState]
+"""How one head is trained."""
 
 
 class Alone(nn.Module):
@@ -58,8 +65,39 @@ def trained_alone(lane: Lane) -> HeadState:
     return model.state_dict()
 
 
-def together(study: Study, store: Store, work: Path, rounds: int, every: int = 1) -> Measured:
-    """All heads of a study with AdamW at once, against one after the other.
+def trained_by_script(lane: Lane) -> HeadState:
+    """The same head as a script has it: a DataLoader of states and labels, torch's optimizer and scheduler.
+
+    openai/weak-to-strong trains its probes of images so (`vision/run_weak_strong.py`). Losses and averages of
+    weights, which it lacks, are ours, and so is the order, or it would be another head.
+    """
+    model, recipe, loss = Alone(lane.head), lane.recipe, find_loss(lane.loss)
+    labels_NC, weight_N = dense(lane.labels), torch.from_numpy(lane.labels.weight_N)
+    examples = TensorDataset(lane.known[lane.rows_N], labels_NC, weight_N, torch.arange(len(labels_NC)))
+    order = [rows.tolist() for rows in batches(len(labels_NC), recipe, lane.seed)]
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: recipe.rate(min(step, len(order) - 1), len(order)) / recipe.learning_rate
+    )
+    average = Average(list(model.parameters()), lane.ema) if lane.ema else None
+    memory_NC = torch.zeros_like(labels_NC)
+    for step, (states_ND, *some, row_N) in enumerate(DataLoader(examples, batch_sampler=order)):
+        optimizer.zero_grad()
+        batch = Batch(np.arange(len(row_N)), *some, memory_NC[row_N] if loss.memory else None)
+        accumulate_gradient(model, states_ND, batch, loss, step / len(order), None)
+        if batch.memory_NC is not None:
+            memory_NC[row_N] = batch.memory_NC
+        optimizer.step()
+        schedule.step()
+        if average is not None:
+            average.update(step)
+    if average is not None:
+        average.apply()
+    return model.state_dict()
+
+
+def together(study: Study, store: Store, work: Path, rounds: int, every: int = 1) -> list[Measured]:
+    """All heads of a study with AdamW at once, against one after the other by a script and by our own loop.
 
     Args:
         study: It has run.
@@ -72,42 +110,52 @@ def together(study: Study, store: Store, work: Path, rounds: int, every: int = 1
     flat = [lane for some in lanes for lane in some]
     chosen = range(0, len(flat), every)
     trained = [head for some in lanes for head in fit_heads(some)]
-    furthest = max(_apart(trained[at], trained_alone(flat[at])) for at in chosen)
-    assert furthest < 1e-4, f"heads together and alone are {furthest} apart"
     products = [product for some in lanes for product in _products(some)]
     threads = torch.get_num_threads()
 
-    def one_by_one(number: int, places: Sequence[int] = chosen) -> None:
+    def one_by_one(learn: Learn, number: int, places: Sequence[int] = chosen) -> None:
         torch.set_num_threads(number)
         for at in places:
-            trained_alone(flat[at])
+            learn(flat[at])
         torch.set_num_threads(threads)
 
-    number = fastest(partial(one_by_one, places=chosen[::4]), threads)
-    ours, alone, least = in_turns(
+    def alone(learn: Learn) -> tuple[float, int, Callable[[], None]]:
+        furthest = max(_apart(trained[at], learn(flat[at])) for at in chosen)
+        assert furthest < 1e-4, f"heads together and alone are {furthest} apart"
+        number = fastest(partial(one_by_one, learn, places=chosen[::4]), threads)
+        return furthest, number, partial(one_by_one, learn, number)
+
+    (*of_script, script), (*of_loop, loop) = alone(trained_by_script), alone(trained_alone)
+    ours, *theirs, least = in_turns(
         [
             lambda: [fit_heads(some) for some in lanes],
-            lambda: one_by_one(number),
+            script,
+            loop,
             lambda: [_multiply(*product) for product in products],
         ],
         rounds,
     )
     scale = len(flat) / len(chosen)
-    details = {
-        "heads": [len(some) for some in lanes],
-        "features": sorted({lane.known.shape[-1] for lane in flat}),
-        "together": ours,
-        "alone": [scale * each for each in alone],
-        "measured alone": len(chosen),
-        "threads together and alone": [threads, number],
-        "ratio of processor time": scale * alone.cpu / ours.cpu,
-        "products alone": least,
-        "ratio with nothing but products": scale * alone.cpu / least.cpu,
-        "weights apart": furthest,
-    }
-    return Measured(
-        f"{study.name}: heads together, times as fast", scale * alone.wall / ours.wall, 20, False, details
-    )
+    found = []
+    for what, (furthest, number), each, bound in (
+        ("a loop over a DataLoader", of_script, theirs[0], 20),
+        ("our own loop of whole models", of_loop, theirs[1], 8),
+    ):
+        details = {
+            "heads": [len(some) for some in lanes],
+            "features": sorted({lane.known.shape[-1] for lane in flat}),
+            "together": ours,
+            "alone": [scale * taken for taken in each],
+            "measured alone": len(chosen),
+            "threads together and alone": [threads, number],
+            "ratio of processor time": scale * each.cpu / ours.cpu,
+            "products alone": least,
+            "ratio with nothing but products": scale * each.cpu / least.cpu,
+            "weights apart": furthest,
+        }
+        name = f"{study.name}: heads together, times as fast as {what}"
+        found.append(Measured(name, scale * each.wall / ours.wall, bound, False, details))
+    return found
 
 
 def fastest(run: Callable[[int], object], threads: int) -> int:

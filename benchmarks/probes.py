@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
                 if "study" in options.parts:
                     add(measured)
             if "heads" in options.parts:
-                add(together(study, store, folder, options.rounds, every=5))
+                add(*together(study, store, folder, options.rounds, every=5))
             if "logistic" in options.parts:
                 every = 1 if models == TEXTS else 5
                 add(*against_scikit_learn(study, store, folder, options.rounds, options.threads, every))

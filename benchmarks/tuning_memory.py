@@ -1,8 +1,8 @@
 """The memory of fine-tuning: its peak against weights, gradients, optimizer and activations of a micro-batch.
 
-    python benchmarks/tuning_memory.py MODEL BATCH MICRO_BATCH TOKENS
+    python benchmarks/tuning_memory.py MODEL BATCH MICRO_BATCH TOKENS EXAMPLES THREADS
 
-runs in a process of its own, takes two optimizer steps and prints its peak.
+runs in a process of its own, reads the examples twice and prints its peak.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ SMALL, LARGE, TOKENS = 8, 256, 32
 _WARM = 2
 
 
-def probe(name: str, batch: int, micro_batch: int, num_tokens: int) -> dict[str, float]:
-    """Two steps of equal texts; bytes of this process, and what of them is accounted for."""
-    candidates = pa.array([[0, 1]] * batch, pa.list_(pa.uint16()))
-    ids = [f"e{number}" for number in range(batch)]
-    inputs = pa.table({"id": ids, "text": ["a"] * batch, "candidates": candidates})
+def probe(name: str, batch: int, micro_batch: int, num_tokens: int, num_examples: int) -> dict[str, float]:
+    """Two epochs of texts of one length; bytes of this process, and what of them is accounted for."""
+    candidates = pa.array([[0, 1]] * num_examples, pa.list_(pa.uint16()))
+    ids = [f"e{number}" for number in range(num_examples)]
+    inputs = pa.table({"id": ids, "text": ["a"] * num_examples, "candidates": candidates})
     model = load_model(resolve(name), inputs)
     random = np.random.default_rng(0)
     words = model.body.config.vocab_size
-    examples = TokenExamples([random.integers(words // 2, words, num_tokens) for _ in range(batch)])
+    examples = TokenExamples([random.integers(words // 2, words, num_tokens) for _ in range(num_examples)])
     _load_libraries(model, examples)
     before = resident() or 0
     weights = sum(parameter.nbytes for parameter in model.parameters())
-    labels = Labels(list(np.eye(2, dtype=np.float32)[np.arange(batch) % 2]), np.ones(batch, np.float32))
+    probs_NC = np.eye(2, dtype=np.float32)[np.arange(num_examples) % 2]
+    labels = Labels(list(probs_NC), np.ones(num_examples, np.float32))
     fit(
         model,
         examples,
@@ -96,7 +97,11 @@ def activations(model: Any, examples: Any, rows: Any) -> float:
 
 
 def peaks(models: Sequence[str], threads: int) -> list[Measured]:
-    """A small batch of each against what it must take; of the first a large one in as small pieces, too."""
+    """A small batch of each against what it must take; of the first a large one in as small pieces, too.
+
+    Either size of batch reads the same texts, as many as are in a large one: what a fit keeps of the table of
+    embeddings depends on them.
+    """
     found = []
     for place, model in enumerate(models):
         said = {batch: _run(model, batch, threads) for batch in ((SMALL,) if place else (SMALL, LARGE))}
@@ -115,12 +120,14 @@ def peaks(models: Sequence[str], threads: int) -> list[Measured]:
 
 
 def _run(model: str, batch: int, threads: int) -> dict[str, float]:
-    command = [sys.executable, str(Path(__file__)), model, str(batch), str(SMALL), str(TOKENS), str(threads)]
+    numbers = map(str, (batch, SMALL, TOKENS, LARGE, threads))
+    command = [sys.executable, str(Path(__file__)), model, *numbers]
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found: dict[str, float] = json.loads(said)
     return found
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[5]))
-    print(json.dumps(probe(sys.argv[1], *map(int, sys.argv[2:5]))))
+    *of_probe, threads = map(int, sys.argv[2:])
+    torch.set_num_threads(threads)
+    print(json.dumps(probe(sys.argv[1], *of_probe)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -64,11 +65,23 @@ def test_a_study_costs_more_than_its_passes(ran):
 
 
 def test_all_heads_are_measured(ran, tmp_path):
-    together = import_module("probe_heads").together(ran.study, ran.store, tmp_path, rounds=1)
-    # Supervisors and ceilings of two pairs, of which one model is both, on its own half each.
-    assert together.details["heads"] == [8, 2 * 2 * 4]
-    assert together.details["measured alone"] == 24
-    assert together.details["weights apart"] < 1e-6
+    found = import_module("probe_heads").together(ran.study, ran.store, tmp_path, rounds=1)
+    assert len(found) == 2
+    for together in found:
+        # Supervisors and ceilings of two pairs, of which one model is both, on its own half each.
+        assert together.details["heads"] == [8, 2 * 2 * 4]
+        assert together.details["measured alone"] == 24
+        assert together.details["weights apart"] < 1e-6
+
+
+@pytest.mark.parametrize(("loss", "ema"), [("xent", 0.9), ("elr", 0.0), ("confidence", 0.0)])
+def test_a_script_trains_the_same_head(ran, tmp_path, loss, ema):
+    heads = import_module("probe_heads")
+    lane = import_module("probe_studies").heads_of(ran.study, ran.store, tmp_path)[0][0].lane
+    lane = dataclasses.replace(lane, loss=loss, ema=ema)
+    script, ours = heads.trained_by_script(lane), heads.trained_alone(lane)
+    for name, value in ours.items():
+        torch.testing.assert_close(script[name], value, atol=1e-6, rtol=1e-5)
 
 
 def test_heads_begin_as_in_the_study(ran, tmp_path):
