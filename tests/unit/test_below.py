@@ -107,7 +107,7 @@ class Case:
     def trained(self) -> Tensor:
         """But for biases without a gradient: what theirs has of rounding Adam makes as large as any other.
 
-        Those of keys add the same to all scores of a query; of a pair both texts have the last one of the body.
+        Those of keys add the same to all scores of a query; of a pair both texts have the last one.
         """
         trained = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
         for name in list(trained):
