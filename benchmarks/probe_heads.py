@@ -73,7 +73,7 @@ def trained_by_script(lane: Lane) -> HeadState:
     """
     model, recipe, loss = Alone(lane.head), lane.recipe, find_loss(lane.loss)
     labels_NC, weight_N = dense(lane.labels), torch.from_numpy(lane.labels.weight_N)
-    examples = TensorDataset(lane.known[lane.rows_N], labels_NC, weight_N, torch.arange(len(labels_NC)))
+    examples = TensorDataset(lane.known[lane.rows_N], labels_NC)
     order = [rows.tolist() for rows in batches(len(labels_NC), recipe, lane.seed)]
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -81,12 +81,14 @@ def trained_by_script(lane: Lane) -> HeadState:
     )
     average = Average(list(model.parameters()), lane.ema) if lane.ema else None
     memory_NC = torch.zeros_like(labels_NC)
-    for step, (states_ND, *some, row_N) in enumerate(DataLoader(examples, batch_sampler=order)):
+    loader = DataLoader(examples, batch_sampler=order)
+    for step, (rows, (states_ND, some_NC)) in enumerate(zip(order, loader, strict=True)):
         optimizer.zero_grad()
-        batch = Batch(np.arange(len(row_N)), *some, memory_NC[row_N] if loss.memory else None)
+        memory = memory_NC[rows] if loss.memory else None
+        batch = Batch(np.arange(len(rows)), some_NC, weight_N[rows], memory)
         accumulate_gradient(model, states_ND, batch, loss, step / len(order), None)
-        if batch.memory_NC is not None:
-            memory_NC[row_N] = batch.memory_NC
+        if memory is not None:
+            memory_NC[rows] = memory
         optimizer.step()
         schedule.step()
         if average is not None:
