@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,14 +73,33 @@ class Model(nn.Module):
 
 
 Learn = Callable[[Model, Any, Part, str, Recipe, int], Callable[[list[str]], Probs]]
-"""Trains a model with its tokenizer by a loss, and gives what labels texts with it."""
+"""Trains what of a model wants a gradient, by a loss, with its tokenizer; gives what labels texts with it."""
+
+
+class Way(NamedTuple):
+    """How a student is trained: by which loss, and, phase after phase, whether all of it or the head alone.
+
+    `factor` is what the rate of heads alone is multiplied with.
+    """
+
+    loss: str = "xent"
+    whole: tuple[bool, ...] = (True,)
+    factor: float = 1.0
+
+
+WAYS = {
+    "naive": Way(),
+    "probe(rate_factor=10)": Way(whole=(False,), factor=10.0),
+    "lp_ft": Way(whole=(False, True)),
+}
+"""Of methods that are no loss of their name."""
 
 
 def three_steps(
-    learn: Learn, models: tuple[str, str], data: Data, recipe: Recipe, seed: int, losses: Sequence[str]
+    learn: Learn, models: tuple[str, str], data: Data, recipe: Recipe, seed: int, methods: Sequence[str]
 ) -> dict[str, Three]:
-    """Weak and ceiling once, and a student for each loss."""
-    weak = learned(learn, models[0], data.weak, "xent", recipe, seed)
+    """Weak and ceiling once, and a student for each method."""
+    weak = learned(learn, models[0], data.weak, Way(), recipe, seed)
     taught = Part(data.student.texts, weak(data.student.texts))
     truth = data.test.probs_NC.argmax(1)
 
@@ -87,15 +107,16 @@ def three_steps(
         return float((label(data.test.texts).argmax(1) == truth).mean())
 
     floor = accuracy(weak)
-    ceiling = accuracy(learned(learn, models[1], data.student, "xent", recipe, seed))
+    ceiling = accuracy(learned(learn, models[1], data.student, Way(), recipe, seed))
+    ways = {method: WAYS.get(method, Way(method)) for method in methods}
     return {
-        loss: Three(floor, accuracy(learned(learn, models[1], taught, loss, recipe, seed)), ceiling)
-        for loss in losses
+        method: Three(floor, accuracy(learned(learn, models[1], taught, way, recipe, seed)), ceiling)
+        for method, way in ways.items()
     }
 
 
 def learned(
-    learn: Learn, name: str, part: Part, loss: str, recipe: Recipe, seed: int
+    learn: Learn, name: str, part: Part, way: Way, recipe: Recipe, seed: int
 ) -> Callable[[list[str]], Probs]:
     """A pretrained model, trained."""
     from transformers import AutoTokenizer
@@ -103,7 +124,12 @@ def learned(
     folder = resolve(name).path
     assert folder is not None
     torch.manual_seed(seed)
-    return learn(Model(folder), AutoTokenizer.from_pretrained(folder), part, loss, recipe, seed)
+    model, tokenizer = Model(folder), AutoTokenizer.from_pretrained(folder)
+    of_head = replace(recipe, learning_rate=way.factor * recipe.learning_rate)
+    for whole in way.whole:
+        model.body.requires_grad_(whole)
+        label = learn(model, tokenizer, part, way.loss, recipe if whole else of_head, seed)
+    return label
 
 
 def loss_of(loss: str, logits_NC: Tensor, labels_NC: Tensor, progress: float) -> Tensor:

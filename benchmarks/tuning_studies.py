@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,8 @@ from surpass.tasks import find_task
 from surpass.train.recipe import Recipe
 
 PAIR = ("package:minilm-l3", "package:minilm-l6")
-METHODS = ("naive", "confidence", "product", "gce", "adaptconf")
-LOSSES = {"naive": "xent"}
+METHODS = ("naive", "confidence", "product", "probe(rate_factor=10)", "lp_ft")
+"""Of the paper (sections 3 and 4.3, appendices B and D.2) and of its code (product)."""
 RIVALS: dict[str, tuple[Learn, float]] = {
     "a Trainer with its defaults": (with_trainer(tuned=False), 2.0),
     "a tuned Trainer": (with_trainer(tuned=True), 1.3),
@@ -86,7 +87,7 @@ def data_of(study: Study, store: Store) -> list[Data]:
 
 
 class Ours:
-    """The study itself, each time from a store that holds its examples alone to its results.
+    """The study itself, from a store that holds its examples alone to its results.
 
     Rivals are given their texts ready, too: reading a data set is no part of the comparison.
     """
@@ -98,17 +99,18 @@ class Ours:
         self._store: Store | None = None
 
     def prepare(self) -> None:
-        """Make the store of the next run."""
+        """Make the store of what runs next."""
         self.number += 1
         self._store = Store(self._folder / f"{self.study.name}-{len(self.study.methods)}-{self.number}")
         run(list(examples_of(self.study).values()), self._store)
 
-    def __call__(self) -> None:
-        """Run it, in the store that was prepared."""
+    def __call__(self, num_seeds: int | None = None) -> None:
+        """Run it for its first seeds, or for all, with whatever its store has of them."""
         if self._store is None:
             self.prepare()
         assert self._store is not None
-        self.results, self._store = run_study(self.study, self._store, settings=self._settings), None
+        study = self.study.replace(seeds=self.study.seeds[:num_seeds])
+        self.results = run_study(study, self._store, settings=self._settings)
 
     def accuracies(self) -> dict[str, list[float]]:
         """Of weak, student by naive, and ceiling, of each seed."""
@@ -118,7 +120,7 @@ class Ours:
 
 
 class Theirs:
-    """A rival's way through all seeds and losses.
+    """A rival's way through all seeds and methods.
 
     Args:
         learn: How it trains.
@@ -128,19 +130,25 @@ class Theirs:
     """
 
     def __init__(self, learn: Learn, data: Sequence[Data], study: Study, *, apart: bool = False) -> None:
-        losses = [LOSSES.get(method, method) for method in study.methods]
-        self._groups = [[loss] for loss in losses] if apart else [losses]
+        methods = study.methods
+        self._groups = [[method] for method in methods] if apart else [list(methods)]
         self._learn, self._data, self._study = learn, data, study
         self.found: list[Three] = []
 
     def __call__(self) -> None:
         """Do it."""
         self.found = []
-        for seed, data in zip(self._study.seeds, self._data, strict=True):
-            for group in self._groups:
-                recipe, models = self._study.recipe, self._study.pairs[0]
-                said = three_steps(self._learn, models, data, recipe, seed, group)
-                self.found += [said["xent"]] if "xent" in said else []
+        for place in range(len(self._data)):
+            self.of_seed(place)
+
+    def of_seed(self, place: int) -> None:
+        """Do it for one of the seeds."""
+        study = self._study
+        for group in self._groups:
+            said = three_steps(
+                self._learn, study.pairs[0], self._data[place], study.recipe, study.seeds[place], group
+            )
+            self.found += [said["naive"]] if "naive" in said else []
 
     def accuracies(self) -> dict[str, list[float]]:
         """As those of the study."""
@@ -170,7 +178,7 @@ def one_seed(folder: Path, sizes: Sizes, work: Path, rounds: int, threads: int, 
 
 
 def many(folder: Path, sizes: Sizes, work: Path, threads: int, clock: str) -> list[Measured]:
-    """Five methods and some seeds, once each, against a Trainer without and with sharing."""
+    """Five methods and some seeds, seed by seed in turns, against a Trainer without and with sharing."""
     study = tuned_study(folder, sizes, METHODS)
     data = data_of(study, Store(work / "data"))
     ours = Ours(study, work, threads)
@@ -178,13 +186,17 @@ def many(folder: Path, sizes: Sizes, work: Path, threads: int, clock: str) -> li
     _warm(folder, work, threads)
     shared, apart = Theirs(learn, data, study), Theirs(learn, data, study, apart=True)
     ours.prepare()
-    times = [[seconds(go)] for go in (ours, shared, apart)]
+    turns: list[list[Seconds]] = []
+    for place in range(len(study.seeds)):
+        goes = (partial(ours, place + 1), partial(shared.of_seed, place), partial(apart.of_seed, place))
+        turns.append([seconds(go) for go in goes])
+    times = [Seconds(*map(sum, zip(*column, strict=True))) for column in zip(*turns, strict=True)]
     found = []
     for what, go, taken, bound in (
         (MANY, apart, times[2], MANY_BOUND),
         ("one that keeps weak and ceiling", shared, times[1], 2.0),
     ):
-        details = _details(times[0], taken, ours, go, sizes, clock)
+        details = _details([times[0]], [taken], ours, go, sizes, clock) | {"turns": turns}
         seeds = "seed" if sizes.seeds == 1 else "seeds"
         name = f"{len(METHODS)} methods, {sizes.seeds} {seeds}: times as fast as {what}"
         found.append(Measured(name, details["ratios"][clock], bound, False, details))

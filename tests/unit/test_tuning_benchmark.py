@@ -100,10 +100,28 @@ def test_each_rival_takes_as_many_steps_and_learns(folders, who, monkeypatch):
     monkeypatch.setattr(torch.optim.AdamW, "step", counted)
     learn, _ = list(studies.RIVALS.values())[who]
     models = tuple(f"dir:{folder}" for folder in folders)
-    found = rivals.three_steps(learn, models, parts(), RECIPE, 0, ["xent", "gce"])
-    assert len(steps) == 4 * RECIPE.num_steps(40)
-    assert set(found) == {"xent", "gce"}
-    assert all(0 <= value <= 1 for value in found["xent"])
+    found = rivals.three_steps(learn, models, parts(), RECIPE, 0, ["naive", "gce", "lp_ft"])
+    assert len(steps) == 6 * RECIPE.num_steps(40)
+    assert set(found) == {"naive", "gce", "lp_ft"}
+    assert all(0 <= value <= 1 for value in found["naive"])
+
+
+def test_a_probe_of_a_rival_leaves_the_body_alone(folders):
+    rivals = import_module("tuning_rivals")
+    seen: list[tuple[bool, float]] = []
+
+    def learn(model, tokenizer, part, loss, recipe, seed):
+        assert model.head.weight.requires_grad
+        seen.append((any(each.requires_grad for each in model.body.parameters()), recipe.learning_rate))
+        return lambda texts: np.full((len(texts), 2), 0.5, np.float32)
+
+    for name, way in rivals.WAYS.items():
+        rivals.learned(learn, f"dir:{folders[0]}", parts().weak, way, RECIPE, 0)
+        rate = RECIPE.learning_rate
+        whole, head = (True, rate), (False, rate)
+        wanted = {"naive": [whole], "probe(rate_factor=10)": [(False, 10 * rate)], "lp_ft": [head, whole]}
+        assert seen == wanted[name]
+        seen.clear()
 
 
 @pytest.mark.parametrize("tuned", [False, True])
@@ -111,7 +129,7 @@ def test_labels_of_a_trainer_come_in_the_order_of_texts(folders, tuned):
     pytest.importorskip("accelerate")
     rivals = import_module("tuning_rivals")
     label = rivals.learned(
-        rivals.with_trainer(tuned=tuned), f"dir:{folders[0]}", parts().weak, "xent", RECIPE, 0
+        rivals.with_trainer(tuned=tuned), f"dir:{folders[0]}", parts().weak, rivals.Way(), RECIPE, 0
     )
     texts = some_texts(90, seed=3)
     alone = np.concatenate([label([text]) for text in texts[:7]])
@@ -137,6 +155,24 @@ def test_the_study_reads_what_its_rivals_read(folders, tmp_path, monkeypatch):
     assert {name: len(each) for name, each in ours.accuracies().items()} == {
         name: len(each) for name, each in theirs.accuracies().items()
     }
+
+
+def test_many_methods_seed_by_seed(folders, tmp_path, monkeypatch):
+    pytest.importorskip("accelerate")
+    studies = import_module("tuning_studies")
+    write_texts(tmp_path / "texts.jsonl", 300)
+    monkeypatch.setattr(studies, "PAIR", tuple(f"dir:{folder}" for folder in folders))
+    monkeypatch.setattr(studies, "find_task", lambda _: find_task(f"text:{tmp_path / 'texts.jsonl'}"))
+    monkeypatch.setattr(studies, "METHODS", ("naive", "lp_ft"))
+    monkeypatch.setattr(studies, "_warm", lambda *_: None)
+    apart, shared = studies.many(tmp_path, studies.Sizes(32, 20, 1, 2), tmp_path, 1, "cpu")
+    assert len(apart.details["turns"]) == 2
+    for found in (apart, shared):
+        ours, theirs = (
+            sum(turn[at][1] for turn in apart.details["turns"]) for at in (0, 2 - (found is shared))
+        )
+        assert found.value == pytest.approx(theirs / ours)
+        assert {len(each) for who in found.details["accuracies"].values() for each in who.values()} == {2}
 
 
 def test_memory_is_measured_in_a_process_of_its_own(folders, monkeypatch):
