@@ -7,7 +7,7 @@ are read in pieces, so that they need not fit into memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -20,9 +20,6 @@ from surpass.train.objective import Objective
 from surpass.train.side_by_side import side_by_side
 from surpass.train.whitened import Coordinates, Whitened, coordinates_of
 
-_Ground = tuple[int, float]
-"""Which states heads are on, and their decay: those of one have the same coordinates."""
-
 _Placed = list[tuple[int, Coordinates | None]]
 """Heads by their places among all, with their coordinates."""
 
@@ -33,96 +30,59 @@ _BYTES_AT_ONCE = 16 << 20
 def fit_full_batch(lanes: Sequence[Lane]) -> list[Trained | DataError]:
     """Train heads of one shape, each to the minimum of its mean loss plus decay / 2 x its squared weights.
 
-    A head's losses are those of its iterations: at most as many as its recipe has epochs. There are as many
-    threads as torch has; which heads share one depends on their states alone.
+    A head's losses are those of its iterations: at most as many as its recipe has epochs.
 
     Raises:
-        Stopped: The first lane's `running.stop` said so; every head has saved where it is.
+        Stopped: The first lane's `running.stop` said so; every head that has begun has saved where it is.
     """
-    grounds: dict[_Ground, list[int]] = {}
-    for at, lane in enumerate(lanes):
-        grounds.setdefault((id(lane.known), lane.recipe.weight_decay), []).append(at)
-    num_threads = min(torch.get_num_threads(), len(grounds))
-    found: dict[_Ground, Coordinates | None] = {}
-
-    def learn(some: Sequence[_Ground]) -> None:
-        found.update((ground, coordinates_of(lanes[grounds[ground][0]])) for ground in some)
-
-    with side_by_side(num_threads) as run:
-        run([partial(learn, [*grounds][number::num_threads]) for number in range(num_threads)])
-        rows = [_Row(lanes, some) for some in _divided(lanes, grounds, found, num_threads)]
-        while working := [row for row in rows if row.going]:
-            run([row.go for row in working])
-            _report(lanes, rows)
-    trained = {at: each for row in rows for at, each in row.trained.items()}
+    trained: dict[int, Trained | DataError] = {}
+    for placed in _divided(lanes):
+        some = [lanes[at] for at, _ in placed]
+        found = [own for _, own in placed if own is not None]
+        descent = Descent(some, Whitened(some, found) if found else Objective(some))
+        descent.begin()
+        _report(descent, lanes[0].running.stop)
+        while descent.at:
+            descent.go()
+            _report(descent, lanes[0].running.stop)
+        trained |= zip((at for at, _ in placed), descent.results(), strict=True)
     return [trained[at] for at in range(len(lanes))]
 
 
-def _divided(
-    lanes: Sequence[Lane],
-    grounds: Mapping[_Ground, Sequence[int]],
-    found: Mapping[_Ground, Coordinates | None],
-    num_threads: int,
-) -> list[list[_Placed]]:
-    """For each thread one list after another of heads that are trained at once."""
-    shapes: dict[object, list[_Ground]] = {}
-    for ground in grounds:
-        own = found[ground]
-        shapes.setdefault(None if own is None else own.states_BN.shape, []).append(ground)
-    rows: list[list[_Placed]] = [[] for _ in range(num_threads)]
+def _divided(lanes: Sequence[Lane]) -> Iterator[_Placed]:
+    """One after another what heads are trained at once: those on as many examples and features."""
+    grounds: dict[tuple[int, float], list[int]] = {}  # what heads have in common whose coordinates are equal
+    for at, lane in enumerate(lanes):
+        grounds.setdefault((id(lane.known), lane.recipe.weight_decay), []).append(at)
+    shapes: dict[object, _Placed] = {}
+    found = _coordinates([lanes[first] for first, *_ in grounds.values()])
+    for places, own in zip(grounds.values(), found, strict=True):
+        alike = shapes.setdefault(None if own is None else own.states_BN.shape, [])
+        alike += [(at, own) for at in places]
     for same in shapes.values():
-        parts: list[_Placed] = [[] for _ in range(num_threads)]
-        for ground in sorted(same, key=lambda ground: -len(grounds[ground])):
-            # Heads on the same ground side by side.
-            min(parts, key=len).extend((at, found[ground]) for at in grounds[ground])
-        rows.sort(key=lambda row: sum(map(len, row)))
-        for row, part in zip(rows, sorted(parts, key=len, reverse=True), strict=True):
-            row += _at_once(part, lanes[0]) if part else ()
-    return rows
+        yield from _at_once(same, lanes[0])
 
 
-class _Row:
-    """What one thread trains, some heads after the other."""
+def _coordinates(lanes: Sequence[Lane]) -> list[Coordinates | None]:
+    """Those of each head; in threads, as what finds them gains little from a second one of its own."""
+    num_threads = min(torch.get_num_threads(), len(lanes))
+    found: list[Coordinates | None] = [None] * len(lanes)
 
-    def __init__(self, lanes: Sequence[Lane], waiting: Sequence[_Placed]) -> None:
-        self._lanes, self._waiting = lanes, list(waiting)
-        self.now: Descent | None = None
-        self._places: list[int] = []
-        self.trained: dict[int, Trained | DataError] = {}
+    def find(number: int) -> None:
+        found[number::num_threads] = map(coordinates_of, lanes[number::num_threads])
 
-    @property
-    def going(self) -> bool:
-        """Whether there is something left to do."""
-        return self.now is not None or bool(self._waiting)
-
-    def go(self) -> None:
-        """Begin, or do one step of each head; take the results in where they were the last."""
-        if self.now is None:
-            some = self._waiting.pop(0)
-            self._places = [at for at, _ in some]
-            same, found = (
-                [self._lanes[at] for at in self._places],
-                [own for _, own in some if own is not None],
-            )
-            self.now = Descent(same, Whitened(same, found) if found else Objective(same))
-            self.now.begin()
-        else:
-            self.now.go()
-        if not self.now.at:
-            self.trained |= zip(self._places, self.now.results(), strict=True)
-            self.now = None
+    with side_by_side(num_threads) as run:
+        run([partial(find, number) for number in range(num_threads)])
+    return found
 
 
-def _report(lanes: Sequence[Lane], rows: Sequence[_Row]) -> None:
+def _report(descent: Descent, stop: Callable[[], bool]) -> None:
     """Say how far heads have come, and stop where that is wanted."""
-    working = [row.now for row in rows if row.now is not None]
-    for descent in working:
-        share = descent.share
-        for lane in descent.lanes:
-            lane.running.report(share)
-    if working and lanes[0].running.stop():
-        for descent in working:
-            descent.save()
+    share = descent.share
+    for lane in descent.lanes:
+        lane.running.report(share)
+    if descent.at and stop():
+        descent.save()
         raise Stopped("stopped; run the same command again to go on from here")
 
 

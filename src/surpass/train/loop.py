@@ -65,8 +65,8 @@ class Running:
 
 def padded_probs(probs: Sequence[npt.NDArray[np.float32]], rows: Rows) -> Tensor:
     """Ragged label probabilities as float32 (N, C), zero behind the last candidate."""
-    chosen = [probs[row] for row in rows]
-    sizes = {len(row) for row in chosen}
+    chosen = [probs[row] for row in rows.tolist()]
+    sizes = set(map(len, chosen))
     if len(sizes) == 1:
         return torch.from_numpy(
             np.concatenate(chosen).astype(np.float32, copy=False).reshape(len(chosen), -1)
