@@ -141,7 +141,7 @@ def together(study: Study, store: Store, work: Path, rounds: int, every: int = 1
     found = []
     for what, (furthest, number), each, bound in (
         ("a loop over a DataLoader", of_script, theirs[0], 20),
-        ("our own loop of whole models", of_loop, theirs[1], 8),
+        ("our own loop of whole models", of_loop, theirs[1], 5),
     ):
         details = {
             "heads": [len(some) for some in lanes],
