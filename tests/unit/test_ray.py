@@ -149,28 +149,14 @@ class TestTwoNodes:
         assert 'in run\n    raise ZeroDivisionError("a mistake")' in text
 
     def test_what_runs_is_saved_when_it_is_stopped(self, connected, store, log):
-        stage = Long(name="long", log=log, steps=2000)  # it must not end before it hears of the stop
+        # It must not end before it hears of the stop: on a busy machine Ray took over 40 s to tell it.
+        stage = Long(name="long", log=log, steps=10_000)
         settings = connected.settings(stop=lambda: len(lines(log)) == 1)
         with pytest.raises(Stopped, match="run the same command again"):
             ray_tasks.run([stage, Note(name="later", before=(stage,), log=log)], store, settings=settings)
         assert len(list((store.root / "work").glob("*/state"))) == 1
         assert run([replace(stage, steps=1)], store, connected) == 1
         assert lines(log) == ["long-from-0", "long-from-1", "long"]
-
-    def test_a_stop_that_nobody_hears_is_said_again(self, connected, store, log, monkeypatch):
-        import ray
-
-        said: list[float] = []
-        cancel = ray.cancel
-        monkeypatch.setattr(
-            ray, "cancel", lambda *a, **k: said.append(1) or len(said) == 1 or cancel(*a, **k)
-        )
-        stage = Long(name="long", log=log, steps=2000)
-        settings = connected.settings(stop=lambda: len(lines(log)) == 1)
-        with pytest.raises(Stopped, match="run the same command again"):
-            ray_tasks.run([stage], store, settings=settings)
-        assert len(list((store.root / "work").glob("*/state"))) == 1
-        assert len(said) > 1
 
     def test_a_worker_that_dies_is_replaced(self, connected, store, log, watch):
         deadly = Deadly(name="deadly", log=log, times=2)

@@ -30,7 +30,6 @@ from surpass.store import Store
 
 _LOOK_SECONDS = 5.0  # at what the cluster has
 _PATIENCE_SECONDS = 5.0
-_AGAIN_SECONDS = 2.0
 _TRAINS = "surpass.train."
 
 
@@ -81,7 +80,7 @@ class Tasks:
             undo.callback(self.session.close)
             self.ray, self.threads = self.session.ray, self.session.threads
             self._asked, self._most = settings.workers, len(graph.to_do)
-            self._looked, self._halted = -math.inf, math.inf
+            self._looked = -math.inf
             self.size = self._room()
             self.stages = with_upstream(graph)
             self.tasks: list[Task] = []
@@ -132,8 +131,6 @@ class Tasks:
 
     def news(self, seconds: float) -> Iterator[News]:
         """What tasks yield."""
-        if time.monotonic() - self._halted > _AGAIN_SECONDS:  # a task may miss that it was cancelled
-            self.halt()
         if not self.tasks:
             time.sleep(seconds)
             return
@@ -170,7 +167,6 @@ class Tasks:
 
     def halt(self) -> None:
         """Let all save what runs."""
-        self._halted = time.monotonic()
         for task in self.tasks:
             self.ray.cancel(task.yields, force=False)
 
