@@ -158,12 +158,12 @@ def test_the_study_reads_what_its_rivals_read(folders, tmp_path, monkeypatch):
 
 
 def test_many_methods_seed_by_seed(folders, tmp_path, monkeypatch):
-    pytest.importorskip("accelerate")
-    studies = import_module("tuning_studies")
+    studies, rivals = import_module("tuning_studies"), import_module("tuning_rivals")
     write_texts(tmp_path / "texts.jsonl", 300)
     monkeypatch.setattr(studies, "PAIR", tuple(f"dir:{folder}" for folder in folders))
     monkeypatch.setattr(studies, "find_task", lambda _: find_task(f"text:{tmp_path / 'texts.jsonl'}"))
     monkeypatch.setattr(studies, "METHODS", ("naive", "lp_ft"))
+    monkeypatch.setattr(studies, "with_trainer", lambda tuned: rivals.one_by_one)
     monkeypatch.setattr(studies, "_warm", lambda *_: None)
     apart, shared = studies.many(tmp_path, studies.Sizes(32, 20, 1, 2), tmp_path, 1, "cpu")
     assert len(apart.details["turns"]) == 2
