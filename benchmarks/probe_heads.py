@@ -221,7 +221,7 @@ def against_scikit_learn(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Its threads wait for each other in loops; on a busy machine two took a hundred times as long as one.
-        number = fastest(partial(one_by_one, some=problems[::10]), threads)
+        number = fastest(partial(one_by_one, some=problems[::3]), threads)
         mine, loop = in_turns([partial(fit_heads, lanes), lambda: one_by_one(number)], rounds)
     differences = _differences(plain, store, heads[::every], ours[::every], theirs)
     scale = len(lanes) / len(problems)
