@@ -127,22 +127,21 @@ def together(study: Study, store: Store, work: Path, rounds: int, every: int = 1
         number = fastest(partial(one_by_one, learn, places=chosen[::4]), threads)
         return furthest, number, partial(one_by_one, learn, number)
 
-    (*of_script, script), (*of_loop, loop) = alone(trained_by_script), alone(trained_alone)
-    ours, *theirs, least = in_turns(
+    rivals = (
+        ("a loop over a DataLoader", 20, alone(trained_by_script)),
+        ("our own loop of whole models", 5, alone(trained_alone)),
+    )
+    ours, least, *theirs = in_turns(
         [
             lambda: [fit_heads(some) for some in lanes],
-            script,
-            loop,
             lambda: [_multiply(*product) for product in products],
+            *(go for _, _, (_, _, go) in rivals),
         ],
         rounds,
     )
     scale = len(flat) / len(chosen)
     found = []
-    for what, (furthest, number), each, bound in (
-        ("a loop over a DataLoader", of_script, theirs[0], 20),
-        ("our own loop of whole models", of_loop, theirs[1], 5),
-    ):
+    for (what, bound, (furthest, number, _)), each in zip(rivals, theirs, strict=True):
         details = {
             "heads": [len(some) for some in lanes],
             "features": sorted({lane.known.shape[-1] for lane in flat}),

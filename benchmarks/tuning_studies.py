@@ -130,8 +130,7 @@ class Theirs:
     """
 
     def __init__(self, learn: Learn, data: Sequence[Data], study: Study, *, apart: bool = False) -> None:
-        methods = study.methods
-        self._groups = [[method] for method in methods] if apart else [list(methods)]
+        self._groups = [[method] for method in study.methods] if apart else [list(study.methods)]
         self._learn, self._data, self._study = learn, data, study
         self.found: list[Three] = []
 

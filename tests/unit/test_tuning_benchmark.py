@@ -166,11 +166,10 @@ def test_many_methods_seed_by_seed(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "with_trainer", lambda tuned: rivals.one_by_one)
     monkeypatch.setattr(studies, "_warm", lambda *_: None)
     apart, shared = studies.many(tmp_path, studies.Sizes(32, 20, 1, 2), tmp_path, 1, "cpu")
-    assert len(apart.details["turns"]) == 2
-    for found in (apart, shared):
-        ours, theirs = (
-            sum(turn[at][1] for turn in apart.details["turns"]) for at in (0, 2 - (found is shared))
-        )
+    turns = apart.details["turns"]
+    assert len(turns) == 2
+    for found, at in ((shared, 1), (apart, 2)):
+        ours, theirs = (sum(turn[who].cpu for turn in turns) for who in (0, at))
         assert found.value == pytest.approx(theirs / ours)
         assert {len(each) for who in found.details["accuracies"].values() for each in who.values()} == {2}
 

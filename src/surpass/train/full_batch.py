@@ -58,7 +58,7 @@ def _divided(lanes: Sequence[Lane]) -> Iterator[_Placed]:
     found = _coordinates([lanes[first] for first, *_ in grounds.values()])
     for places, own in zip(grounds.values(), found, strict=True):
         alike = shapes.setdefault(None if own is None else own.states_BN.shape, [])
-        alike += [(at, own) for at in places]
+        alike += [(at, own) for at in places]  # those with the same coordinates side by side
     for same in shapes.values():
         yield from _at_once(same, lanes[0])
 
