@@ -175,12 +175,19 @@ def agreement(left: pa.Table, right: pa.Table, same: Callable[[str, str], bool])
     if "completion" in left.column_names:
         pairs = zip(completions(left), completions(right), strict=True)
         return np.array([same(first, second) for first, second in pairs], np.bool_)
-    left_NC, right_NC = _square(left), _square(right)
-    if left_NC is not None and right_NC is not None and len(left_NC) == len(right_NC):
-        same_N: npt.NDArray[np.bool_] = left_NC.argmax(axis=1) == right_NC.argmax(axis=1)
-        return same_N
-    both = zip(rows(left), rows(right), strict=True)
-    return np.array([first.argmax() == second.argmax() for first, second in both], np.bool_)
+    if left.num_rows != right.num_rows:
+        raise ValueError(f"{left.num_rows} labels cannot be held against {right.num_rows}")
+    same_N: npt.NDArray[np.bool_] = _best(left) == _best(right)
+    return same_N
+
+
+def _best(labels: pa.Table) -> npt.NDArray[np.int64]:
+    """The place of the first of the most probable candidates of each row."""
+    values, offsets = _flat(labels)
+    sizes_N = np.diff(offsets)
+    padded_NC = np.full((len(sizes_N), sizes_N.max(initial=0)), -np.inf, np.float32)
+    padded_NC[np.arange(padded_NC.shape[1]) < sizes_N[:, None]] = values[offsets[0] : offsets[-1]]
+    return padded_NC.argmax(axis=1) if padded_NC.size else np.zeros(len(sizes_N), np.int64)
 
 
 def weights(labels: pa.Table) -> Floats:

@@ -23,6 +23,7 @@ from surpass import labels as lb
 from surpass import metrics
 from surpass.artifact import Artifact
 from surpass.errors import DataError
+from surpass.metrics.checks import Rows, rows_of
 from surpass.tasks.checkers import same_answer
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def run_score(stage: Score, context: Context) -> dict[str, Any]:
     if answered.num_candidates is None:
         said = _Said({}, {"prediction": lb.completions(labels)}, _BIN_COLUMNS.empty_table())
     else:
-        said = _said(stage.examples, lb.probabilities(labels), _places(answered.truth), correct_N)
+        probs = rows_of(lb.probabilities(labels))
+        said = _said(stage.examples, probs, _places(answered.truth), correct_N)
     undefined: dict[str, float | None] = dict.fromkeys(("auroc", "log_loss", "brier", "calibration_error"))
     groups = _groups(stage.examples, answered, correct_N)
     score = {"num_examples": len(answered.ids), "accuracy": float(correct_N.mean())} | undefined | said.score
@@ -187,7 +189,7 @@ _BINS = ("low", "high", "confidence", "accuracy")
 _BIN_COLUMNS = pa.schema([*((name, pa.float64()) for name in _BINS), ("count", pa.int64())])
 
 
-def _said(examples: Examples, probs: lb.Floats | list[lb.Floats], truth_N: Ints, correct_N: Bools) -> _Said:
+def _said(examples: Examples, probs: Rows, truth_N: Ints, correct_N: Bools) -> _Said:
     """Of probabilities over candidates."""
     confidence_N, truth_prob_N = metrics.confidences(probs), metrics.truth_probs(probs, truth_N)
     bins = metrics.calibration_bins(confidence_N, correct_N)
@@ -213,7 +215,7 @@ def _places(labels: pa.Table) -> Ints:
     return metrics.predictions(lb.probabilities(labels))
 
 
-def _auroc(examples: Examples, probs: lb.Floats | list[lb.Floats], truth_N: Ints) -> float:
+def _auroc(examples: Examples, probs: Rows, truth_N: Ints) -> float:
     """Area under the curve, where classes mean the same in all examples; else NaN."""
     if examples.task.num_classes is None:
         return math.nan
@@ -255,7 +257,8 @@ def _distances(student: pa.Table, weak: pa.Table, answered: _Answered) -> dict[s
     """What is measured on probabilities; completions have none."""
     if answered.num_candidates is None:
         return dict.fromkeys(("capa", "misfit", "gain", "kl_misfit", "kl_gain"), math.nan)
-    probs, truth_N = (lb.probabilities(student), lb.probabilities(weak)), _places(answered.truth)
+    probs = rows_of(lb.probabilities(student)), rows_of(lb.probabilities(weak))
+    truth_N = _places(answered.truth)
     squared, nats = metrics.squared_misfit(*probs, truth_N), metrics.kl_misfit(*probs, truth_N)
     return {
         "capa": metrics.capa(*probs, truth_N).kappa,

@@ -17,7 +17,16 @@ from reference import losses as twin
 from surpass.calls import settings_of
 from surpass.errors import ConfigError
 from surpass.losses import LOSSES, Target, find_loss, labels_only, per_example, soft_cross_entropy
-from surpass.losses.base import Range, hardened, largest, one_of, ramp, scores_of, top_margin
+from surpass.losses.base import (
+    Range,
+    cross_entropy_slopes,
+    hardened,
+    largest,
+    one_of,
+    ramp,
+    scores_of,
+    top_margin,
+)
 from surpass.losses.targets import cross_entropy
 
 INF = math.inf
@@ -75,6 +84,31 @@ class TestSoftCrossEntropy:
         torch.testing.assert_close(losses_N, torch.special.entr(probs_NC).sum(1))
         losses_N.sum().backward()
         assert logits_NC.grad.abs().max() < 1e-12
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+    def test_slopes_are_those_of_autograd(self, dtype):
+        logits_NC, probs_NC = ragged(12)
+        logits_NC = logits_NC.to(dtype).requires_grad_()
+        target_NC = (0.9 * probs_NC).to(torch.float64 if dtype == torch.float64 else torch.float32)
+        target_NC[0, 1] = -0.1  # somebody else's, which counts as 0
+        weight_N = torch.linspace(0, 2, 12, dtype=target_NC.dtype)
+        loss = soft_cross_entropy(logits_NC, Target(target_NC, weight_N)).sum() / 12
+        (expected_NC,) = torch.autograd.grad(loss, logits_NC)
+        found, slopes_NC = cross_entropy_slopes(logits_NC.detach(), target_NC, weight_N / 12)
+        torch.testing.assert_close(found, loss.detach())
+        torch.testing.assert_close(slopes_NC.to(dtype), expected_NC)
+        assert not slopes_NC[logits_NC.isneginf()].any()
+
+    def test_slopes_of_several_batches(self):
+        """With no candidate missing, without looking for those."""
+        random = torch.Generator().manual_seed(0)
+        logits, target = torch.randn(3, 7, 4, generator=random), torch.rand(3, 7, 4, generator=random)
+        share = torch.rand(3, 7, generator=random)
+        losses_G, slopes = cross_entropy_slopes(logits, target, share, ragged=False)
+        for batch, (loss, slopes_NC) in enumerate(zip(losses_G, slopes, strict=True)):
+            alone, own_NC = cross_entropy_slopes(logits[batch], target[batch], share[batch])
+            torch.testing.assert_close(loss, alone)
+            torch.testing.assert_close(slopes_NC, own_NC)
 
     def test_weights_scale_and_zero_silences(self):
         logits_NC, probs_NC = ragged(3)

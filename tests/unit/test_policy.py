@@ -220,3 +220,73 @@ class TestChosen:
         ours.log_softmax(1)[:, 0].sum().backward()
         assert policy.underpromotion.weight.grad is not None
         assert not policy.underpromotion.weight.grad.any()
+
+
+class TestMoves:
+    """In one operation with gradients in closed form, against trunk and head operation by operation."""
+
+    def both(self, policy, boards_NB, moves_NL):
+        position = decode(boards_NB)
+        planes = input_planes(position, attacks(position))
+        return policy.moves(planes, moves_NL), policy.chosen(policy.trunk(planes), moves_NL)
+
+    @pytest.mark.parametrize("config", [CONFIG, PolicyConfig(8, 1, 8), PolicyConfig(5, 0)])
+    @pytest.mark.parametrize("count", [1, 2, 40])
+    def test_logits_and_gradients(self, boards_NB, config, count):
+        torch.manual_seed(0)
+        policy, some_NB = Policy(config), boards_NB[:count]
+        moves_NL = moves_of(some_NB)
+        if count > 2:
+            assert (moves_NL >= FIRST_UNDERPROMOTION).any()
+        slopes_NL = torch.randn(moves_NL.shape)
+        found = []
+        for logits_NL in self.both(policy, some_NB, moves_NL):
+            policy.zero_grad()
+            logits_NL.masked_fill(moves_NL < 0, 0.0).backward(slopes_NL)
+            found.append({name: value.grad.clone() for name, value in policy.named_parameters()})
+            found[-1]["logits"] = logits_NL.detach()
+        ours, plain = found
+        for name, expected in plain.items():
+            torch.testing.assert_close(ours[name], expected, rtol=1e-5, atol=1e-5, msg=name)
+        assert all(plain[name].any() for name in plain if "under" not in name)
+
+    @torch.no_grad()
+    def test_without_gradients(self, trained, boards_NB):
+        policy, moves_NL = fold(trained), moves_of(boards_NB[:40])
+        close(*self.both(policy, boards_NB[:40], moves_NL))
+        assert self.both(policy, boards_NB[:0], moves_NL[:0])[0].shape == (0, moves_NL.shape[1])
+
+    def test_with_norms(self, trained, boards_NB):
+        close(*self.both(trained, boards_NB[:5], moves_of(boards_NB[:5])))
+
+    @pytest.mark.parametrize("frozen", ["stem", "blocks.0", "blocks", "all but the stem"])
+    def test_layers_that_stand_still(self, boards_NB, frozen):
+        """They have no gradient, and what lies above has the same as ever."""
+        torch.manual_seed(0)
+        policy, moves_NL = Policy(CONFIG), moves_of(boards_NB[:9])
+        lowest = {"stem": 0, "blocks.0": 1, "blocks": 2}.get(frozen, -1)
+        for name, value in policy.named_parameters():
+            head = name.startswith(("origin", "target", "underpromotion"))
+            layer = 99 if head else int(name[7]) + 1 if name.startswith("blocks") else 0
+            value.requires_grad_(layer > lowest if lowest >= 0 else layer == 0)
+        slopes_NL = torch.randn(moves_NL.shape)
+        wanted = [value for value in policy.parameters() if value.requires_grad]
+        ours, plain = (
+            torch.autograd.grad(logits_NL, wanted, slopes_NL.masked_fill(moves_NL < 0, 0.0))
+            for logits_NL in self.both(policy, boards_NB[:9], moves_NL)
+        )
+        for mine, theirs in zip(ours, plain, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+    def test_a_second_gradient_is_refused(self, boards_NB):
+        logits_NL, _ = self.both(Policy(CONFIG), boards_NB[:2], moves_of(boards_NB[:2]))
+        logits_NL.sum().backward(retain_graph=True)
+        with pytest.raises(RuntimeError, match="go through it again"):
+            logits_NL.sum().backward()
+
+    def test_without_underpromotions_their_weights_have_no_gradient_but_zero(self, boards_NB):
+        policy = Policy(CONFIG)
+        ours, _ = self.both(policy, boards_NB[:2], torch.tensor([[8, 9, 1], [1, 2, 3]]))
+        ours.log_softmax(1)[:, 0].sum().backward()
+        assert policy.underpromotion.weight.grad is not None
+        assert not policy.underpromotion.weight.grad.any()

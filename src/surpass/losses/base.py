@@ -168,6 +168,30 @@ def soft_cross_entropy(logits_NC: Tensor, target: Target) -> Tensor:
     return -terms_NC.sum(-1) * target.weight_N
 
 
+def cross_entropy_slopes(
+    logits_NC: Tensor, target_NC: Tensor, share_N: Tensor, *, ragged: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch in nats, and its gradient by the logits, float (N, C), in closed form.
+
+    The same as the sum of `soft_cross_entropy` and what autograd makes of it, in fewer calls.
+
+    Args:
+        logits_NC: Student logits, float (N, C); -inf where a row has no such candidate.
+        target_NC: Where to; probability 0 where the logit is -inf, and below 0 counts as 0.
+        share_N: The part of each example in the loss, with its weight.
+        ragged: Whether rows may lack candidates; otherwise targets have to be 0 or more, too.
+    """
+    log_probs_NC = log_softmax(wide(logits_NC))
+    if ragged:
+        target_NC = target_NC.clamp(min=0)
+        terms_NC = (target_NC * log_probs_NC).where(target_NC > 0, 0.0)
+    else:
+        terms_NC = target_NC * log_probs_NC
+    loss = -(terms_NC.sum(-1) * share_N).sum(-1)
+    slopes_NC = log_probs_NC.exp_().mul_(target_NC.sum(-1, keepdim=True)).sub_(target_NC)
+    return loss, slopes_NC.mul_(share_N[..., None])
+
+
 def nats(logits_NC: Tensor, weak_probs_NC: Tensor) -> Tensor:
     """Cross-entropy of each example with its label, float (N)."""
     return soft_cross_entropy(logits_NC, unweighted(weak_probs_NC))

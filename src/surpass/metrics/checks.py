@@ -15,7 +15,6 @@ from surpass.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Probs = npt.NDArray[Any] | Sequence[npt.ArrayLike]
 
 ROW_SUM_TOLERANCE = 1e-2  # admits probabilities that were stored as bfloat16
 
@@ -30,6 +29,9 @@ class Rows(NamedTuple):
     num_candidates_N: Ints
 
 
+Probs = npt.NDArray[Any] | Rows | Sequence[npt.ArrayLike]
+
+
 class Pair(NamedTuple):
     """Probabilities of student and weak supervisor for the same candidates of the same examples."""
 
@@ -39,11 +41,13 @@ class Pair(NamedTuple):
 
 
 def rows_of(probs: Probs) -> Rows:
-    """Bring probabilities into one form.
+    """Bring probabilities into one form; what is in it already is taken as it is.
 
     Raises:
         DataError: `probs` is empty, holds a NaN, or a row is no probability distribution.
     """
+    if isinstance(probs, Rows):
+        return probs
     rows = _as_array(probs) if isinstance(probs, np.ndarray) else _as_rows(probs)
     probs_NC = rows.probs_NC
     if np.isnan(probs_NC).any():

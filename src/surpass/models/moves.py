@@ -85,7 +85,10 @@ class MoveChoice(nn.Module):
 
     def forward(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the candidates of some examples, float32 (N, C); -inf behind the last candidate."""
-        return self.from_states(self.states(examples, rows), examples, rows)
+        if examples.below is not None:
+            return self.from_states(self.states(examples, rows), examples, rows)
+        moves_NC = torch.from_numpy(chosen_moves(examples, rows))
+        return self.policy.moves(chosen_planes(examples, rows), moves_NC)
 
     def states(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """The trunk's features of every square of some examples, float32 (N, D, 8, 8)."""

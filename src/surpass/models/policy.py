@@ -12,6 +12,7 @@ moves: L of each position (the longest row), P of all positions, K key width, R 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
 from surpass.models.normalising import merged
 from surpass.models.planes import NUM_PLANES, Position, attacks, decode, input_planes
+from surpass.models.policy_gradients import scores_of_moves
 
 _STEPS = 3
 _NUM_UNDER = NUM_MOVES - FIRST_UNDERPROMOTION
@@ -110,6 +112,17 @@ class Policy(nn.Module):
         logits_NM = torch.cat((moves_NSS.flatten(1), under.transpose(1, 2).flatten(1)), dim=1)
         assert logits_NM.shape[1] == NUM_MOVES
         return logits_NM
+
+    def moves(self, planes: Tensor, moves_NL: Tensor) -> Tensor:
+        """Logits of some moves of each position, float32 (N, L), as `chosen` of `trunk`."""
+        if self.stem.bias is None:
+            return self.chosen(self.trunk(planes), moves_NL)
+        weights = [self.stem.weight, self.stem.bias, self.square_bias]
+        blocks: Any = self.blocks
+        layers = [layer for block in blocks for layer in (block.conv1, block.conv2)]
+        for layer in (*layers, self.origin, self.target, self.underpromotion):
+            weights += [layer.weight, layer.bias]
+        return scores_of_moves(planes, moves_NL, weights)
 
     def chosen(self, trunk: Tensor, moves_NL: Tensor) -> Tensor:
         """Logits of some moves of each position, float32 (N, L), of the trunk's features.

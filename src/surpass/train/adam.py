@@ -67,6 +67,7 @@ class Adam:
             _Schedule(lane.recipe, lane.num_steps, done) for lane, done in zip(lanes, start, strict=True)
         ]
         self._alike = []
+        counts = {schedule: torch.tensor(float(schedule.start)) for schedule in schedules}
         for schedule, heads in groupby(range(len(lanes)), key=schedules.__getitem__):
             first, *more = heads
             own = slice(first, first + 1 + len(more))
@@ -78,7 +79,7 @@ class Adam:
                     gradients=[value[own] for value in gradients],
                     means=[value[own] for value in self.first],
                     squares=[value[own] for value in self.second],
-                    steps=[torch.tensor(float(schedule.start)) for _ in parameters],
+                    steps=[counts[schedule]] * len(parameters),
                 )
             )
 

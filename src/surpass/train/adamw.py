@@ -6,11 +6,11 @@ The first optimizer of a process imports some 800 modules of a compiler.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_not
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adamw import adamw
 
 from surpass.train.mesh_state import by_layout
 from surpass.train.recipe import Recipe
@@ -29,15 +29,22 @@ def fused_step(
     lr: float,
     weight_decay: float,
 ) -> None:
-    """One step of torch's AdamW; parameters, moments and counts of steps are changed in place."""
-    adamw(
+    """One step of torch's AdamW; parameters, moments and counts of steps are changed in place.
+
+    Many parameters may share a count: to add one to each of its own takes as long as the step of a small
+    model. All are of one device and precision.
+    """
+    if not parameters:
+        return
+    for step in {id(step): step for step in steps}.values():
+        step.add_(1)
+    torch._fused_adamw_(
         parameters,
         gradients,
         means,
         squares,
         [],
         steps,
-        fused=True,
         amsgrad=False,
         beta1=BETA_1,
         beta2=BETA_2,
@@ -63,18 +70,25 @@ class AdamW:
         settings = {"lr": lr, "weight_decay": weight_decay}
         self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), **settings}]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self._last: list[nn.Parameter] = []
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for parameter in self.param_groups[0]["params"]:
             parameter.grad = None
 
+    def restore(self, state: dict[Tensor, dict[str, Tensor]]) -> None:
+        """Go on from the state of another."""
+        self.state, self._last = state, []
+
     @torch.no_grad()
     def step(self) -> None:
         """Update what has a gradient."""
         group = self.param_groups[0]
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-        states = [self.state.get(parameter) or self._begun(parameter) for parameter in parameters]
+        if len(parameters) != len(self._last) or any(map(is_not, parameters, self._last)):
+            self._count(parameters)
+        states = [self.state[parameter] for parameter in parameters]
         fused_step(
             parameters,
             [parameter.grad for parameter in parameters],
@@ -85,11 +99,16 @@ class AdamW:
             weight_decay=group["weight_decay"],
         )
 
-    def _begun(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-        step = torch.zeros((), dtype=torch.float32, device=parameter.device)
-        self.state[parameter] = {"step": step, **moments}
-        return self.state[parameter]
+    def _count(self, parameters: list[nn.Parameter]) -> None:
+        """Let these, which go on together, share counts of the steps that they have had."""
+        counts: dict[float, Tensor] = {}
+        for parameter in parameters:
+            if parameter not in self.state:
+                zeros = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+                self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **zeros}
+            state = self.state[parameter]
+            state["step"] = counts.setdefault(float(state["step"]), state["step"].clone())
+        self._last = parameters
 
 
 def optimizer_of(

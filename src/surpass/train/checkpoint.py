@@ -182,7 +182,7 @@ def _restore_moments(
         # lie as the weights do (channels last), or they belong to others.
         states.setdefault(parameter, {})[entry] = placed(value, parameter if value.dim() else value)
     if isinstance(optimizer, AdamW):
-        optimizer.state = dict(states.items())
+        optimizer.restore(dict(states.items()))
         return
     grouped = [id(value) for group in optimizer.param_groups for value in group["params"]]
     index = {id_: number for number, id_ in enumerate(grouped)}

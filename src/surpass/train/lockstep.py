@@ -13,13 +13,14 @@ from torch import Tensor
 
 from surpass.errors import SurpassError
 from surpass.losses import find_loss
+from surpass.losses.base import cross_entropy_slopes
 from surpass.train.blocks import JOINED_BYTES, Block, Joined, joined, keys_of
 from surpass.train.checkpoint import read_state, write_state
 from surpass.train.features import Known
 from surpass.train.lanes import Lane, Trained, all_dense, saved_step
 from surpass.train.linear import HeadState, batched
 from surpass.train.loop import snapshot_steps, step_seed
-from surpass.train.many_losses import PLAIN, Batch, chosen, many_losses, targets, towards
+from surpass.train.many_losses import PLAIN, Batch, chosen, many_losses, targets
 from surpass.train.stacks import Stack
 from surpass.train.steps import Part, parts_of
 
@@ -191,7 +192,7 @@ class Heads:
             if rows_GN is not None and memory_GNC is not None:
                 for place, rows_N, memory_NC in zip(places, rows_GN, memory_GNC, strict=True):
                     self.memory[place][rows_N] = memory_NC
-        means_P, slopes_PNC = towards(logits_PNC, target_PNC, share_PN)
+        means_P, slopes_PNC = cross_entropy_slopes(logits_PNC, target_PNC, share_PN, ragged=False)
         slopes_PCN = slopes_PNC.transpose(1, 2)
         for at, (means_G, slopes_GNC) in of_examples:
             means_P[at] = means_G

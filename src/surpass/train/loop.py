@@ -23,7 +23,8 @@ from torch.optim import Optimizer
 
 from surpass.clock import spent
 from surpass.errors import Stopped
-from surpass.losses import Loss, Target, find_loss, soft_cross_entropy
+from surpass.losses import Loss, Target, find_loss
+from surpass.losses.base import cross_entropy_slopes
 from surpass.models.embedding import UsedRows, added_in_place, used_rows
 from surpass.train.adamw import AdamW, optimizer_of
 from surpass.train.below import computed_once
@@ -121,16 +122,21 @@ def accumulate_gradient(
             if loss.per_example:
                 memory = {"memory_NC": here.memory_NC} if loss.memory else {}
                 losses_N = loss.function(logits_NC, here.labels_NC, progress, **memory)
+                mean = (losses_N * here.weight_N).sum() / num_examples
             else:
                 if target is None:
                     with torch.no_grad():
                         goal: Target = loss.function(logits_NC.detach(), here.labels_NC, progress)
                 else:
                     goal = Target(target.target_NC[part, : logits_NC.shape[1]], target.weight_N[part])
-                losses_N = soft_cross_entropy(logits_NC, goal)
-            mean = (losses_N * here.weight_N).sum() / num_examples
+                with torch.no_grad():
+                    share_N = goal.weight_N * here.weight_N / num_examples
+                    mean, slopes_NC = cross_entropy_slopes(logits_NC, goal.target_NC, share_N)
         with spent("backward"):
-            mean.backward()
+            if loss.per_example:
+                mean.backward()
+            else:
+                logits_NC.backward(slopes_NC.to(logits_NC.dtype))
         total += mean.detach()
     return total
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from surpass.calls import is_outside
 from surpass.losses import Loss, Target
-from surpass.losses.base import log_softmax
+from surpass.losses.base import cross_entropy_slopes
 
 PLAIN = "xent"
 """The loss whose targets are the labels."""
@@ -72,27 +72,13 @@ def many_losses(loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
         (slopes_GNC,) = torch.autograd.grad(losses_GN, logits_GNC, share_GN.to(losses_GN.dtype))
         return (losses_GN.detach() * share_GN).sum(1), slopes_GNC
     target_GNC, weight_GN = targets(loss, batch)
-    return towards(batch.logits_GNC, target_GNC, share_GN * weight_GN)
+    return cross_entropy_slopes(batch.logits_GNC, target_GNC, share_GN * weight_GN, ragged=False)
 
 
 def targets(loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
     """Where a loss that has targets draws heads to, (G, N, C), and its weights (G, N)."""
     target_GNC, weight_GN = _called(loss, batch)
     return target_GNC, weight_GN
-
-
-def towards(logits_GNC: Tensor, target_GNC: Tensor, share_GN: Tensor) -> tuple[Tensor, Tensor]:
-    """`soft_cross_entropy` in closed form: the loss of each head, (G,), and its gradient, (G, N, C).
-
-    Args:
-        logits_GNC: What the heads say.
-        target_GNC: What they are drawn to.
-        share_GN: The part of each example in the loss.
-    """
-    log_probs_GNC = log_softmax(logits_GNC)
-    means_G = -((target_GNC * log_probs_GNC).sum(2) * share_GN).sum(1)
-    slopes_GNC = log_probs_GNC.exp_().mul_(target_GNC.sum(2, keepdim=True)).sub_(target_GNC)
-    return means_G, slopes_GNC.mul_(share_GN[:, :, None])
 
 
 def _called(loss: Loss, batch: Batch) -> tuple[Tensor, ...]:
