@@ -23,10 +23,11 @@ from surpass.stages import Context, Features
 from surpass.store import Store
 from surpass.study import Study
 from surpass.train.features import read_states
+from surpass.train.gradient import Batch, accumulate_gradient
 from surpass.train.heads import fit_heads
 from surpass.train.lanes import Lane, Trained, dense
 from surpass.train.linear import HeadState, head_logits
-from surpass.train.loop import Batch, accumulate_gradient, fit
+from surpass.train.loop import fit
 from surpass.train.order import batches
 from surpass.train.recipe import Recipe
 from surpass.train.weights import Average

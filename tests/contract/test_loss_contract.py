@@ -259,6 +259,26 @@ class TestPerExample:
         torch.testing.assert_close(torch.cat(parts), whole_N, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("name", [name for name in VARIANTS if find_loss(name).slopes])
+def test_closed_forms_are_what_autograd_finds(name):
+    loss = find_loss(name)
+    assert loss.slopes is not None
+    for case, logits_NC, probs_NC, progress in everything():
+        losses_N, slopes_NC = loss.slopes(logits_NC, probs_NC, progress)
+        exact = logits_NC.dtype == torch.float64
+        bounds = {"rtol": 1e-12 if exact else 1e-5, "atol": 1e-12 if exact else 1e-6}
+        plain_N, plain_NC = (
+            losses_of(loss, logits_NC, probs_NC, progress),
+            gradient(loss, logits_NC, probs_NC, progress),
+        )
+        torch.testing.assert_close(losses_N, plain_N, msg=case, **bounds)
+        torch.testing.assert_close(slopes_NC, plain_NC, msg=case, **bounds)
+        several = [values.expand(2, *values.shape) for values in (logits_NC, probs_NC)]
+        for each_N, each_NC in zip(*loss.slopes(*several, progress), strict=True):
+            torch.testing.assert_close(each_N, losses_N, msg=case, **bounds)
+            torch.testing.assert_close(each_NC, slopes_NC, msg=case, **bounds)
+
+
 @each_variant
 class TestEvery:
     def test_value_and_gradient_are_finite(self, name):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,8 @@ from surpass.losses import find_loss
 from surpass.models.embedding import added_in_place, can_add_in_place
 from surpass.models.families import load_model
 from surpass.models.sources import resolve
-from surpass.train import loop
-from surpass.train.loop import Batch, accumulate_gradient
+from surpass.train import gradient
+from surpass.train.gradient import Batch, accumulate_gradient
 
 TEXTS = some_texts(13)
 
@@ -69,12 +71,12 @@ def test_micro_batches_of_every_family(tmp_path, kind, monkeypatch):
     found = []
     for in_place in (True, False):
         if not in_place:
-            monkeypatch.setattr(loop, "added_in_place", loop.nullcontext)
+            monkeypatch.setattr(gradient, "added_in_place", nullcontext)
         model.zero_grad(set_to_none=True)
         batch = Batch(np.arange(13)[::-1].copy(), labels_NC, torch.ones(13), None)
         accumulate_gradient(model, examples, batch, find_loss("xent"), 0.5, 4)
         found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     assert found[0].keys() == found[1].keys()
     assert any("embed" in name or "wte" in name for name in found[0])
-    for name, gradient in found[0].items():
-        torch.testing.assert_close(gradient, found[1][name], atol=1e-6, rtol=1e-5)
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], atol=1e-6, rtol=1e-5)

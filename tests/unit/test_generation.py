@@ -33,7 +33,8 @@ from surpass.train.completions import (
     label_completions,
 )
 from surpass.train.forms import form_of
-from surpass.train.loop import Batch, Running, accumulate_gradient
+from surpass.train.gradient import Batch, accumulate_gradient
+from surpass.train.loop import Running
 from surpass.train.loop import fit as fit_choices
 from surpass.train.recipe import Recipe
 

@@ -15,7 +15,8 @@ from reference.training import LinearChoice, averaged, problem, train_on_labels
 from surpass.errors import ConfigError, Stopped
 from surpass.losses import LOSSES, Target, per_example
 from surpass.train import loop
-from surpass.train.loop import Labels, Running, batches, fit, label, padded_probs, snapshot_steps
+from surpass.train.gradient import padded_probs
+from surpass.train.loop import Labels, Running, batches, fit, label, snapshot_steps
 from surpass.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=4, learning_rate=0.05)

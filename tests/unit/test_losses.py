@@ -275,8 +275,17 @@ class TestNames:
         def three(logits_NC: Tensor, weak_probs_NC: Tensor, progress: float) -> Target:
             return Target(weak_probs_NC, logits_NC[:, 0])
 
-        kinds = [tuple(function.__dict__["loss_kind"]) for function in (one, two, three)]
-        assert kinds == [(True, False, False), (True, True, False), (False, False, True)]
+        @per_example(slopes=one)
+        def four(logits_NC: Tensor, weak_probs_NC: Tensor, progress: float) -> Tensor:
+            return logits_NC
+
+        kinds = [tuple(function.__dict__["loss_kind"]) for function in (one, two, three, four)]
+        assert kinds[:3] == [
+            (True, False, False, None),
+            (True, True, False, None),
+            (False, False, True, None),
+        ]
+        assert kinds[3] == (True, False, False, one)
 
     def test_names_and_settings_need_no_torch(self):
         code = "from surpass.losses import find_loss; find_loss('elr(lam=7)')"

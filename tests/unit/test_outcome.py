@@ -13,7 +13,8 @@ from surpass.models.families import load_model
 from surpass.models.outcome import CausalOutcome
 from surpass.models.sources import resolve
 from surpass.train.forms import form_of
-from surpass.train.loop import Batch, Labels, Running, accumulate_gradient, label
+from surpass.train.gradient import Batch, accumulate_gradient
+from surpass.train.loop import Labels, Running, label
 from surpass.train.outcome import MEAN, fit_outcomes, mean_over_tokens
 from surpass.train.recipe import Recipe
 

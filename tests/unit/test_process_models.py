@@ -13,7 +13,8 @@ from surpass.models.names import ReadOut
 from surpass.models.sources import resolve
 from surpass.reasoning.solutions import Solution
 from surpass.tasks.process_table import step_tables
-from surpass.train.loop import Labels, accumulate_gradient, fit
+from surpass.train.gradient import accumulate_gradient
+from surpass.train.loop import Labels, fit
 from surpass.train.order import batches
 from surpass.train.recipe import Recipe
 

@@ -1,8 +1,7 @@
-"""Heads that train in several threads, held against the same in one."""
+"""Work in several threads, and heads that train while torch has several, held against the same with one."""
 
 from __future__ import annotations
 
-import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,7 +20,6 @@ from surpass.train.heads import fit_heads
 from surpass.train.lanes import Trained
 from surpass.train.loop import Running
 from surpass.train.recipe import Recipe
-from surpass.train.shares import shares_of
 from surpass.train.side_by_side import side_by_side
 
 NUM = 50
@@ -65,12 +63,6 @@ class TestCalls:
     def test_one_thread_is_this_one_with_all_of_torch_s(self):
         with side_by_side(1) as run:
             assert run([torch.get_num_threads, threading.get_ident]) == [2, threading.get_ident()]
-
-
-@pytest.fixture(autouse=True)
-def _threads_for_small_heads(monkeypatch):
-    """As for products that are large enough."""
-    monkeypatch.setattr("surpass.train.shares.LARGE", 0.0)
 
 
 def in_memory(states: np.ndarray) -> Held:
@@ -150,8 +142,7 @@ class TestHeads:
         assert set(seen) == {threading.get_ident()}
 
     @pytest.mark.parametrize("optimizer", ["adamw", "lbfgs"])
-    def test_stopped_again_and_again(self, tmp_path, monkeypatch, optimizer):
-        monkeypatch.setattr("surpass.train.heads._UNSTOPPED", 0.0)  # asked after each step
+    def test_stopped_again_and_again(self, tmp_path, optimizer):
         given = problems(memory=True, optimizer=optimizer)
         whole, found, stops = trained(given, 2), None, 0
         while found is None:
@@ -188,43 +179,6 @@ class TestHeads:
         with pytest.raises(OSError, match="the file is gone"):
             trained([*given, *(replace(given[0], held=broken, seed=seed) for seed in range(8))], 2)
         assert torch.get_num_threads() == 2
-
-
-class TestShares:
-    def test_every_loss_in_one_and_all_heads_in_some(self):
-        lanes = [problem.lane() for problem in problems(memory=True)]
-        shares = shares_of(lanes, 2)
-        assert sorted(at for share in shares for at in share) == list(range(len(lanes)))
-        losses = [{lanes[at].loss for at in share} - {"xent"} for share in shares]
-        assert not losses[0] & losses[1]
-        assert all(losses)
-
-    def test_small_products_stay_in_one_thread(self, monkeypatch):
-        lanes = [problem.lane() for problem in problems(memory=True)]
-        size = 16 * max(sum(value.numel() for value in lane.head.values()) for lane in lanes)
-        monkeypatch.setattr("surpass.train.shares.LARGE", size)
-        assert len(shares_of(lanes, 2)) == 2
-        monkeypatch.setattr("surpass.train.shares.LARGE", size + 1)
-        assert shares_of(lanes, 2) == [list(range(len(lanes)))]
-
-    def test_about_as_much_work(self):
-        held = in_memory(some_states(NUM, 12).states)
-        lanes = [Problem(held, some_labels(NUM, 3), seed=seed).lane() for seed in range(12)]
-        assert [len(share) for share in shares_of(lanes, 3)] == [4, 4, 4]
-        assert [len(share) for share in shares_of(lanes[:2], 3)] == [1, 1]
-
-    def test_somebody_else_s_loss_is_not_asked_for_threads(self, tmp_path, monkeypatch):
-        code = """
-            from surpass.losses import Target
-            def theirs(logits_NC, weak_probs_NC, progress):
-                return Target(weak_probs_NC, weak_probs_NC.new_ones(len(weak_probs_NC)))
-        """
-        (tmp_path / "a_loss_of_theirs.py").write_text(textwrap.dedent(code))
-        monkeypatch.syspath_prepend(tmp_path)
-        given = problems(memory=True)
-        lanes = [problem.lane() for problem in given]
-        lanes.append(replace(given[0], loss="a_loss_of_theirs:theirs").lane())
-        assert shares_of(lanes, 2) == [list(range(len(lanes)))]
 
 
 def test_states_of_several_sets():

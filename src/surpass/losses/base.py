@@ -86,6 +86,7 @@ class Kind(NamedTuple):
     per_example: bool = False
     memory: bool = False
     labels_only: bool = False
+    slopes: Callable[..., tuple[Tensor, Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Loss:
         per_example: It gives the loss of each example, with gradient.
         memory: It also takes `memory_NC` (float32, one row per example, zeros at first), and changes it.
         labels_only: Its target does not look at the logits.
+        slopes: Gives the loss of each example and its gradient by the logits, (N, C), without autograd; None
+            where nobody has written that down.
     """
 
     text: str
@@ -105,22 +108,26 @@ class Loss:
     per_example: bool
     memory: bool
     labels_only: bool
+    slopes: Callable[..., tuple[Tensor, Tensor]] | None
 
 
 @overload
 def per_example(function: Function, /) -> Function: ...
 @overload
-def per_example(*, memory: bool) -> Callable[[Function], Function]: ...
-def per_example(function: Any = None, /, *, memory: bool = False) -> Any:
+def per_example(
+    *, memory: bool = ..., slopes: Callable[..., tuple[Tensor, Tensor]] | None = ...
+) -> Callable[[Function], Function]: ...
+def per_example(function: Any = None, /, *, memory: bool = False, slopes: Any = None) -> Any:
     """Mark a function that gives the loss of each example, float (N), differentiable.
 
     Args:
         function: Takes logits, weak probabilities and progress, then settings by keyword.
         memory: It also takes the keyword `memory_NC` and changes it in place.
+        slopes: Gives, of the same arguments, the losses and their gradients by the logits, (N, C).
     """
 
     def mark(function: Function) -> Function:
-        function.__dict__["loss_kind"] = Kind(per_example=True, memory=memory)
+        function.__dict__["loss_kind"] = Kind(per_example=True, memory=memory, slopes=slopes)
         return function
 
     return mark if function is None else mark(function)
@@ -153,7 +160,8 @@ def bound_loss(text: str, function: partial[Any]) -> Loss:
         if name in ranges and not ranges[name].admits(value):
             raise ConfigError(f"loss {text!r}: {name} is {value!r}; use {ranges[name]}")
     kind: Kind = getattr(function.func, "loss_kind", Kind())
-    return Loss(text, function, *kind)
+    slopes = kind.slopes and partial(kind.slopes, **function.keywords)
+    return Loss(text, function, kind.per_example, kind.memory, kind.labels_only, slopes)
 
 
 def soft_cross_entropy(logits_NC: Tensor, target: Target) -> Tensor:

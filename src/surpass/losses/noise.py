@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from surpass.losses import closed_forms
 from surpass.losses.base import SHARE, Range, Scores, nats, per_example, scores_of, settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 NOISE = Range(0, 0.49)
 
 
-@per_example
+@per_example(slopes=closed_forms.gce)
 @settings(q=SHARE)
 def gce(logits_NC: Tensor, weak_probs_NC: Tensor, progress: float, *, q: float = 0.7) -> Tensor:
     """Generalised cross-entropy, (1 - p^q) / q.
@@ -71,7 +72,7 @@ def _box_cox(log_probs_NC: Tensor, q: float) -> Tensor:
     return -(q * log_probs_NC).expm1() / q if q > 0 else -log_probs_NC
 
 
-@per_example
+@per_example(slopes=closed_forms.sce)
 @settings(alpha=Range(0), beta=Range(0), log_zero=Range(high=0))
 def sce(
     logits_NC: Tensor,

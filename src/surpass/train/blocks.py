@@ -7,6 +7,7 @@ batch, N examples of a batch, E of an epoch, C outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from surpass.train.order import order_of
 
 JOINED_BYTES = 256 << 20
 """States of several sets of examples that are copied into one place, at most."""
+
+
+_order_of = lru_cache(64)(order_of)
+"""Heads of one seed on several models ask for the same one after the other."""
 
 
 class Block:
@@ -82,7 +87,7 @@ class Block:
         for lane, order_E, row_E in zip(
             self._leaders, self._order_GE.numpy(), self._state_row_GE.numpy(), strict=True
         ):
-            order_E[:] = order_of(self._size, lane.seed, self._epoch)
+            order_E[:] = _order_of(self._size, lane.seed, self._epoch)
             begin = self._joined.begin[id(lane.known)] if self._joined else 0
             np.add(lane.rows_N[order_E], begin, out=row_E)
         for source_GKE, to in ((self._label_GKE, self._label_PCE), (self._weight_GKE, self._weight_PE)):

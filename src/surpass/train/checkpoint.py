@@ -77,7 +77,9 @@ def save_checkpoint(
         state = optimizer.state.get(parameter, {})
         if used is not None and parameter is used.weight:
             state = {name: used.widened(value) if value.dim() else value for name, value in state.items()}
-        found |= {f"{_OPTIMIZER}{place}.{name}": value for name, value in state.items()}
+        # Parameters may share the count of their steps, and a file takes nothing twice.
+        own = {name: value if value.dim() else value.clone() for name, value in state.items()}
+        found |= {f"{_OPTIMIZER}{place}.{name}": value for name, value in own.items()}
     found |= {_EXTRA + name: value for name, value in extra.items()}
     tensors = {}
     for name, value in found.items():

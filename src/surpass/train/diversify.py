@@ -21,7 +21,7 @@ from surpass import labels as lb
 from surpass.clock import spent
 from surpass.errors import DataError, Stopped
 from surpass.train.features import states_of
-from surpass.train.loop import padded_probs
+from surpass.train.gradient import padded_probs
 from surpass.train.order import batches
 from surpass.train.run import Inputs, read_labels
 

@@ -16,8 +16,9 @@ from torch.nn import functional
 from surpass.errors import DataError
 from surpass.train.checkpoint import read_state
 from surpass.train.features import Known, Rows
+from surpass.train.gradient import padded_probs
 from surpass.train.linear import HeadState
-from surpass.train.loop import Labels, Running, padded_probs
+from surpass.train.loop import Labels, Running
 from surpass.train.recipe import Recipe
 
 

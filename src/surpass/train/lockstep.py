@@ -107,11 +107,6 @@ class Heads:
     def _stack(self, place: int) -> Stack:
         return self.stacks[self.lanes[place].shape]
 
-    def steps(self, begin: int, end: int) -> None:
-        """Steps of this run from one on, up to another."""
-        for step in range(begin, min(end, self.most)):
-            self.step(step)
-
     @torch.no_grad()
     def step(self, step: int) -> None:
         """Step `step` of this run, from 0, of all heads that have so many to go."""

@@ -23,12 +23,12 @@ from torch.optim import Optimizer
 
 from surpass.clock import spent
 from surpass.errors import Stopped
-from surpass.losses import Loss, Target, find_loss
-from surpass.losses.base import cross_entropy_slopes
-from surpass.models.embedding import UsedRows, added_in_place, used_rows
+from surpass.losses import Loss, find_loss
+from surpass.models.embedding import UsedRows, used_rows
 from surpass.train.adamw import AdamW, optimizer_of
 from surpass.train.below import computed_once
 from surpass.train.checkpoint import Saving, resumed, save_checkpoint
+from surpass.train.gradient import Batch, accumulate_gradient, padded_probs
 from surpass.train.order import Rows, batches, batches_per_epoch, groups_of
 from surpass.train.recipe import Recipe
 from surpass.train.weights import Average
@@ -64,89 +64,9 @@ class Running:
     ranks: Ranks | None = None
 
 
-def padded_probs(probs: Sequence[npt.NDArray[np.float32]], rows: Rows) -> Tensor:
-    """Ragged label probabilities as float32 (N, C), zero behind the last candidate."""
-    chosen = [probs[row] for row in rows.tolist()]
-    sizes = set(map(len, chosen))
-    if len(sizes) == 1:
-        return torch.from_numpy(
-            np.concatenate(chosen).astype(np.float32, copy=False).reshape(len(chosen), -1)
-        )
-    padded_NC = np.zeros((len(chosen), max(sizes)), np.float32)
-    for place, row in enumerate(chosen):
-        padded_NC[place, : len(row)] = row
-    return torch.from_numpy(padded_NC)
-
-
 def step_seed(seed: int, step: int) -> int:
     """What the model's own randomness starts from: of seed and step alone, so there is no state to save."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
-
-
-class Batch(NamedTuple):
-    """Labels of the examples of one step, and what the loss keeps of each.
-
-    `labels_NC` float32, zero behind the last candidate; `weight_N` float32; `memory_NC` as the labels, or
-    None where the loss has no memory.
-    """
-
-    rows: Rows
-    labels_NC: Tensor
-    weight_N: Tensor
-    memory_NC: Tensor | None
-
-    def part(self, part: slice, width: int) -> Batch:
-        """Some of its examples; the memory is shared, so that what is written into it stays."""
-        memory_NC = None if self.memory_NC is None else self.memory_NC[part, :width]
-        return Batch(self.rows[part], self.labels_NC[part, :width], self.weight_N[part], memory_NC)
-
-
-def accumulate_gradient(
-    model: Any, examples: Any, batch: Batch, loss: Loss, progress: float, micro_batch: int | None
-) -> Tensor:
-    """Add the gradient of the batch's mean loss, and return that loss (nats, no gradient)."""
-    num_examples = len(batch.rows)
-    size = micro_batch or num_examples
-    parts = [slice(start, start + size) for start in range(0, num_examples, size)]
-    target: Target | None = None
-    if len(parts) > 1 and not loss.per_example:
-        with torch.no_grad(), spent("forward"):
-            logits = batch.labels_NC if loss.labels_only else _whole(model, examples, batch, parts)
-            target = loss.function(logits, batch.labels_NC, progress)
-    total = torch.zeros(())
-    for part in parts:
-        with spent("forward"):
-            with added_in_place() if len(parts) > 1 else nullcontext():
-                logits_NC = model(examples, batch.rows[part])
-            here = batch.part(part, logits_NC.shape[1])
-            if loss.per_example:
-                memory = {"memory_NC": here.memory_NC} if loss.memory else {}
-                losses_N = loss.function(logits_NC, here.labels_NC, progress, **memory)
-                mean = (losses_N * here.weight_N).sum() / num_examples
-            else:
-                if target is None:
-                    with torch.no_grad():
-                        goal: Target = loss.function(logits_NC.detach(), here.labels_NC, progress)
-                else:
-                    goal = Target(target.target_NC[part, : logits_NC.shape[1]], target.weight_N[part])
-                with torch.no_grad():
-                    share_N = goal.weight_N * here.weight_N / num_examples
-                    mean, slopes_NC = cross_entropy_slopes(logits_NC, goal.target_NC, share_N)
-        with spent("backward"):
-            if loss.per_example:
-                mean.backward()
-            else:
-                logits_NC.backward(slopes_NC.to(logits_NC.dtype))
-        total += mean.detach()
-    return total
-
-
-def _whole(model: Any, examples: Any, batch: Batch, parts: Sequence[slice]) -> Tensor:
-    logits_NC = torch.full_like(batch.labels_NC, -torch.inf)
-    for part in parts:
-        some = model(examples, batch.rows[part])
-        logits_NC[part, : some.shape[1]] = some
-    return logits_NC
 
 
 class Labels(NamedTuple):

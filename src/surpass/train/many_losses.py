@@ -65,6 +65,9 @@ def chosen(values_GNC: Tensor, at: Tensor) -> Tensor:
 def many_losses(loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
     """The mean loss of each head in nats, float (G,), and its gradient by the logits, (G, N, C)."""
     share_GN = batch.weight_GN / batch.weight_GN.shape[1]
+    if loss.slopes is not None:
+        losses_GN, slopes_GNC = _called(loss, batch)
+        return (losses_GN * share_GN).sum(1), slopes_GNC.mul_(share_GN[:, :, None])
     if loss.per_example:
         with torch.enable_grad():
             logits_GNC = batch.logits_GNC.detach().requires_grad_()
@@ -82,7 +85,7 @@ def targets(loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _called(loss: Loss, batch: Batch) -> tuple[Tensor, ...]:
-    """What the function gives, stacked over heads: losses, or targets and weights."""
+    """What the function gives, stacked over heads: losses, maybe with slopes, or targets and weights."""
     outside = is_outside(loss.text)
     if not outside and len(set(batch.progress)) == 1:
         return _at_once(loss, batch)
@@ -109,6 +112,8 @@ def _at_once(loss: Loss, batch: Batch) -> tuple[Tensor, ...]:
     logits, labels, memory = batch.logits_GNC, batch.labels_GNC, batch.memory_GNC
     if outside:
         logits, labels, memory = logits[0], labels[0], None if memory is None else memory[0]
+    if loss.slopes is not None:
+        return loss.slopes(logits, labels, batch.progress[0])
     given = loss.function(logits, labels, batch.progress[0], **({"memory_NC": memory} if loss.memory else {}))
     if not outside:
         return tuple(given) if isinstance(given, Target) else (given,)
