@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from surpass.engine import ray_worker
 from surpass.engine.crew import Lost, News, Worker, for_worker, with_upstream
 from surpass.engine.driver import drive
 from surpass.engine.graph import Graph
@@ -167,20 +168,22 @@ class Tasks:
 
     def halt(self) -> None:
         """Let all save what runs."""
-        for task in self.tasks:
+        working = [task for task in self.tasks if task.stages]
+        if working:
+            ray_worker.halt(self._name)
+        for task in working:
             self.ray.cancel(task.yields, force=False)
 
     def close(self) -> None:
         """End all of them: at once if possible, a moment later in any case; and Ray too if we began it."""
         try:
-            for task in self.tasks:
-                if task.stages:
-                    self.ray.cancel(task.yields, force=False)
+            self.halt()
             patience = time.monotonic() + _PATIENCE_SECONDS
             while self.tasks and time.monotonic() < patience:
                 for _ in self.news(0.1):
                     pass
             for task in self.tasks:
                 self.ray.cancel(task.yields, force=True)
+            ray_worker.forget(self._name)
         finally:
             self.session.close()

@@ -1,8 +1,10 @@
 """What Ray runs: one function that computes stages by their ids, in whatever process Ray has for it.
 
 A process that has done it once still has torch and the stages. Messages for the driver are what the
-function yields. It computes in a thread, so that they come when they are due; Ray interrupts the main thread
-when the driver cancels, and that lets the stage save where it is.
+function yields. It computes in a thread, so that they come when they are due.
+
+To let stages save where they are, the driver cancels, and Ray interrupts the main thread. On a busy machine
+some of these interrupts never come, so the driver also leaves a mark with the cluster, for which tasks look.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -19,6 +22,7 @@ from surpass.engine.messages import Broken, Message, Setup
 from surpass.engine.serving import Service, failure
 
 _LOOK_SECONDS = 1.0
+_MARKS = "surpass"
 
 
 class _Computer:
@@ -45,13 +49,18 @@ class _Computer:
         self.messages = self._emptied()
         self.service.halt.clear()
         self.orders.put(ids)
-        ended = False
+        ended, looked = False, time.monotonic()
         try:
             while not ended:
                 try:
-                    while (message := self.messages.get(timeout=_LOOK_SECONDS)) is not None:
+                    if time.monotonic() - looked > _LOOK_SECONDS:
+                        looked = time.monotonic()
+                        if is_halted(self.run):
+                            self.service.halt.set()
+                    message = self.messages.get(timeout=_LOOK_SECONDS)
+                    if message is not None:
                         yield message
-                    ended = True
+                    ended = message is None
                 except Empty:
                     ended = not self.thread.is_alive()
                 except KeyboardInterrupt:  # cancelled
@@ -71,6 +80,28 @@ class _Computer:
         """End the thread."""
         self.orders.put(None)
         self.service.close()
+
+
+def halt(run: str) -> None:
+    """Leave the mark that a run is to stop, for tasks on all machines."""
+    _marks()._internal_kv_put(run, b"halt", namespace=_MARKS)
+
+
+def is_halted(run: str) -> bool:
+    """Whether a run is to stop."""
+    return bool(_marks()._internal_kv_exists(run, namespace=_MARKS))
+
+
+def forget(run: str) -> None:
+    """Take the mark away."""
+    _marks()._internal_kv_del(run, namespace=_MARKS)
+
+
+def _marks() -> Any:
+    """What a cluster keeps for whoever asks any of its machines."""
+    from ray.experimental import internal_kv
+
+    return internal_kv
 
 
 _computer: _Computer | None = None

@@ -114,11 +114,15 @@ class Policy(nn.Module):
         return logits_NM
 
     def moves(self, planes: Tensor, moves_NL: Tensor) -> Tensor:
-        """Logits of some moves of each position, float32 (N, L), as `chosen` of `trunk`."""
-        if self.stem.bias is None:
+        """Logits of some moves of each position, float32 (N, L), as `chosen` of `trunk`.
+
+        In one operation, unless norms have to be computed, or hooks of a layer wait to be called.
+        """
+        watched = any(layer._forward_hooks or layer._forward_pre_hooks for layer in self.modules())
+        if self.stem.bias is None or watched:
             return self.chosen(self.trunk(planes), moves_NL)
-        weights = [self.stem.weight, self.stem.bias, self.square_bias]
         blocks: Any = self.blocks
+        weights = [self.stem.weight, self.stem.bias, self.square_bias]
         layers = [layer for block in blocks for layer in (block.conv1, block.conv2)]
         for layer in (*layers, self.origin, self.target, self.underpromotion):
             weights += [layer.weight, layer.bias]
