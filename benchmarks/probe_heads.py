@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from surpass.engine.inline import Settings, run
-from surpass.losses import find_loss
+from surpass.losses import find_loss, soft_cross_entropy
 from surpass.stages import Context, Features
 from surpass.store import Store
 from surpass.study import Study
 from surpass.train.features import read_states
-from surpass.train.gradient import Batch, accumulate_gradient
 from surpass.train.heads import fit_heads
 from surpass.train.lanes import Lane, Trained, dense
 from surpass.train.linear import HeadState, head_logits
@@ -70,7 +69,8 @@ def trained_by_script(lane: Lane) -> HeadState:
     """The same head as a script has it: a DataLoader of states and labels, torch's optimizer and scheduler.
 
     openai/weak-to-strong trains its probes of images so (`vision/run_weak_strong.py`). Losses and averages of
-    weights, which it lacks, are ours, and so is the order, or it would be another head.
+    weights, which it lacks, are ours, and so is the order, or it would be another head; it is autograd that
+    finds the gradients of the losses.
     """
     model, recipe, loss = Alone(lane.head), lane.recipe, find_loss(lane.loss)
     labels_NC, weight_N = dense(lane.labels), torch.from_numpy(lane.labels.weight_N)
@@ -85,11 +85,16 @@ def trained_by_script(lane: Lane) -> HeadState:
     loader = DataLoader(examples, batch_sampler=order)
     for step, (rows, (states_ND, some_NC)) in enumerate(zip(order, loader, strict=True)):
         optimizer.zero_grad()
-        memory = memory_NC[rows] if loss.memory else None
-        batch = Batch(np.arange(len(rows)), some_NC, weight_N[rows], memory)
-        accumulate_gradient(model, states_ND, batch, loss, step / len(order), None)
-        if memory is not None:
+        logits_NC, progress = model.head(states_ND), step / len(order)
+        if loss.memory:
+            memory = memory_NC[rows]
+            losses_N = loss.function(logits_NC, some_NC, progress, memory_NC=memory)
             memory_NC[rows] = memory
+        elif loss.per_example:
+            losses_N = loss.function(logits_NC, some_NC, progress)
+        else:
+            losses_N = soft_cross_entropy(logits_NC, loss.function(logits_NC.detach(), some_NC, progress))
+        (losses_N * weight_N[rows]).mean().backward()
         optimizer.step()
         schedule.step()
         if average is not None:

@@ -59,12 +59,15 @@ def confidence(
         are ours; the paper speaks of exactly half of a batch.
     """
     own_NC = hardened(logits_NC)
-    if prior != "none" and logits_NC.shape[-1] > 1:
+    two = _two_classes(logits_NC) if prior != "none" and logits_NC.shape[-1] > 1 else None
+    # On other devices to ask would be to wait for them.
+    if two is not None and (logits_NC.device.type != "cpu" or two.any()):
         first_N, second_N = wide(logits_NC.detach())[..., :2].unbind(-1)
-        weak_N = weak_probs_NC[..., 1].sort().values
-        second = weak_N.shape[-1] / 2 if prior == "half" else weak_N.sum(-1, keepdim=True)
+        second: Tensor | float = logits_NC.shape[-2] / 2
+        if prior == "weak":  # in an order that is not the batch's
+            second = weak_probs_NC[..., 1].sort().values.sum(-1, keepdim=True)
         of_two_NC = _of_second_class(largest(second_N - first_N, second), own_NC)
-        own_NC = of_two_NC.where(_two_classes(logits_NC), own_NC)
+        own_NC = of_two_NC.where(two, own_NC)
     return mixed(weak_probs_NC, own_NC, alpha * ramp(progress, warmup_frac))
 
 
