@@ -218,3 +218,14 @@ class TestMethods:
 )
 def test_split(text, parts):
     assert split(text) == parts
+
+
+@per_example(slopes=lambda *_: (_ for _ in ()).throw(AssertionError("autograd finds them")))
+def with_slopes(logits_NC, weak_probs_NC, progress):
+    return good_losses(logits_NC, weak_probs_NC, progress)
+
+
+def test_slopes_of_theirs_are_not_asked_for():
+    loss = find_loss(f"{HERE}:with_slopes")
+    assert loss.per_example
+    assert loss.slopes is None

@@ -88,8 +88,11 @@ def halt(run: str) -> None:
 
 
 def is_halted(run: str) -> bool:
-    """Whether a run is to stop."""
-    return bool(_marks()._internal_kv_exists(run, namespace=_MARKS))
+    """Whether a run is to stop; a cluster that does not answer is asked again later."""
+    try:
+        return bool(_marks()._internal_kv_exists(run, namespace=_MARKS))
+    except Exception:
+        return False
 
 
 def forget(run: str) -> None:

@@ -71,7 +71,7 @@ def find_loss(text: str) -> Loss:
         ConfigError: There is no such loss or setting, or a setting is outside its range.
     """
     loss = bound_loss(text, find(text, LOSSES, "loss"))
-    return replace(loss, function=checked(loss)) if is_outside(text) else loss
+    return replace(loss, function=checked(loss), slopes=None) if is_outside(text) else loss
 
 
 __all__ = [

@@ -123,7 +123,8 @@ def per_example(function: Any = None, /, *, memory: bool = False, slopes: Any = 
     Args:
         function: Takes logits, weak probabilities and progress, then settings by keyword.
         memory: It also takes the keyword `memory_NC` and changes it in place.
-        slopes: Gives, of the same arguments, the losses and their gradients by the logits, (N, C).
+        slopes: Gives, of the same arguments, the losses and their gradients by the logits, (N, C). Autograd
+            finds those of losses from outside, which are checked.
     """
 
     def mark(function: Function) -> Function:
