@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Measured]:
         with tempfile.TemporaryDirectory() as folder:
             found += quick_study(Path(folder), max(1, options.rounds // 5))
             if options.before is not None:
-                found.append(against_before(options.before, Path(folder), max(1, options.rounds // 2)))
+                found.append(against_before(options.before, Path(folder), (options.rounds + 1) // 2))
     print(table(found))
     return found
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
+from surpass.calls import settings_of
 from surpass.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def per_example(function: Any = None, /, *, memory: bool = False, slopes: Any = 
     Args:
         function: Takes logits, weak probabilities and progress, then settings by keyword.
         memory: It also takes the keyword `memory_NC` and changes it in place.
-        slopes: Gives, of the same arguments, the losses and their gradients by the logits, (N, C). Autograd
-            finds those of losses from outside, which are checked.
+        slopes: Gives, of the same arguments and all settings, the losses and their gradients by the logits,
+            (N, C). Autograd finds those of losses from outside, which are checked.
     """
 
     def mark(function: Function) -> Function:
@@ -161,8 +162,8 @@ def bound_loss(text: str, function: partial[Any]) -> Loss:
         if name in ranges and not ranges[name].admits(value):
             raise ConfigError(f"loss {text!r}: {name} is {value!r}; use {ranges[name]}")
     kind: Kind = getattr(function.func, "loss_kind", Kind())
-    slopes = kind.slopes and partial(kind.slopes, **function.keywords)
-    return Loss(text, function, kind.per_example, kind.memory, kind.labels_only, slopes)
+    slopes = kind.slopes and partial(kind.slopes, **settings_of(function.func) | function.keywords)
+    return Loss(text, function, *kind._replace(slopes=slopes))
 
 
 def soft_cross_entropy(logits_NC: Tensor, target: Target) -> Tensor:
@@ -172,9 +173,17 @@ def soft_cross_entropy(logits_NC: Tensor, target: Target) -> Tensor:
         logits_NC: Student logits, float (N, C); -inf where a row has no such candidate.
         target: Where to; probability 0 where the logit is -inf.
     """
-    target_NC = target.target_NC.detach()
-    terms_NC = (target_NC * log_softmax(wide(logits_NC))).where(target_NC > 0, 0.0)
-    return -terms_NC.sum(-1) * target.weight_N
+    return nats_of(log_softmax(wide(logits_NC)), target.target_NC.detach()) * target.weight_N
+
+
+def nats_of(log_probs_NC: Tensor, target_NC: Tensor) -> Tensor:
+    """Cross-entropy of each row of log probabilities, float (N); what has target 0 may be -inf."""
+    return -(target_NC * log_probs_NC).where(target_NC > 0, 0.0).sum(-1)
+
+
+def slopes_of(log_probs_NC: Tensor, target_NC: Tensor) -> Tensor:
+    """The gradient of `nats_of` by the logits, (N, C), in place of the log probabilities."""
+    return log_probs_NC.exp_().mul_(target_NC.sum(-1, keepdim=True)).sub_(target_NC)
 
 
 def cross_entropy_slopes(
@@ -193,12 +202,10 @@ def cross_entropy_slopes(
     log_probs_NC = log_softmax(wide(logits_NC))
     if ragged:
         target_NC = target_NC.clamp(min=0)
-        terms_NC = (target_NC * log_probs_NC).where(target_NC > 0, 0.0)
+        losses_N = nats_of(log_probs_NC, target_NC)
     else:
-        terms_NC = target_NC * log_probs_NC
-    loss = -(terms_NC.sum(-1) * share_N).sum(-1)
-    slopes_NC = log_probs_NC.exp_().mul_(target_NC.sum(-1, keepdim=True)).sub_(target_NC)
-    return loss, slopes_NC.mul_(share_N[..., None])
+        losses_N = -(target_NC * log_probs_NC).sum(-1)
+    return (losses_N * share_N).sum(-1), slopes_of(log_probs_NC, target_NC).mul_(share_N[..., None])
 
 
 def nats(logits_NC: Tensor, weak_probs_NC: Tensor) -> Tensor:

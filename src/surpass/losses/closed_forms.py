@@ -2,22 +2,20 @@
 
 Each gives what the function of the same name in `losses.noise` does, and what autograd makes of it.
 
-Arguments and shape suffixes are those of `losses.base`.
+Arguments and shape suffixes are those of `losses.base`; settings have no defaults of their own here.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from surpass.losses.base import log_softmax, wide
+from surpass.losses.base import log_softmax, nats_of, slopes_of, wide
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def gce(
-    logits_NC: Tensor, weak_probs_NC: Tensor, progress: float, *, q: float = 0.7
-) -> tuple[Tensor, Tensor]:
+def gce(logits_NC: Tensor, weak_probs_NC: Tensor, progress: float, *, q: float) -> tuple[Tensor, Tensor]:
     """The gradient is that of cross-entropy towards weak * p^q, which is no distribution."""
     log_probs_NC = log_softmax(wide(logits_NC))
     if q > 0:
@@ -25,24 +23,16 @@ def gce(
         losses_N = (weak_probs_NC * less_NC).sum(-1) / -q
         taught_NC = less_NC.add_(1).mul_(weak_probs_NC)
     else:
-        losses_N = -(weak_probs_NC * log_probs_NC).where(weak_probs_NC > 0, 0.0).sum(-1)
-        taught_NC = weak_probs_NC
-    slopes_NC = log_probs_NC.exp_().mul_(taught_NC.sum(-1, keepdim=True)).sub_(taught_NC)
-    return losses_N, slopes_NC
+        losses_N, taught_NC = nats_of(log_probs_NC, weak_probs_NC), weak_probs_NC
+    return losses_N, slopes_of(log_probs_NC, taught_NC)
 
 
 def sce(
-    logits_NC: Tensor,
-    weak_probs_NC: Tensor,
-    progress: float,
-    *,
-    alpha: float = 0.1,
-    beta: float = 1.0,
-    log_zero: float = -4.0,
+    logits_NC: Tensor, weak_probs_NC: Tensor, progress: float, *, alpha: float, beta: float, log_zero: float
 ) -> tuple[Tensor, Tensor]:
     """With a = log weak and p the student, the reverse -<p, a> has the gradient -p * (a - <p, a>)."""
     log_probs_NC = log_softmax(wide(logits_NC))
-    forward_N = -(weak_probs_NC * log_probs_NC).where(weak_probs_NC > 0, 0.0).sum(-1)
+    forward_N = nats_of(log_probs_NC, weak_probs_NC)
     probs_NC, logs_NC = log_probs_NC.exp_(), weak_probs_NC.log().clamp_(min=log_zero)
     reverse_N = -(probs_NC * logs_NC).sum(-1)
     total_N1 = alpha * weak_probs_NC.sum(-1, keepdim=True)

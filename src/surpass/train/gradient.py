@@ -1,7 +1,8 @@
-"""The gradient of a batch: targets for all of it, then a pass over each part of it, there and back.
+"""The gradient of a batch: targets for all of it, then a pass over each micro-batch, there and back.
 
-Only memory depends on the size of the parts. Losses give the gradient by the logits, most of them in closed
-form, and autograd goes on from there.
+Only memory depends on the size of the micro-batches; the few losses without targets are sums over examples,
+and so are cut in pieces too. Losses give the gradient by the logits, those with targets in closed form, and
+autograd goes on from there.
 
 Shape suffixes: N examples, C candidates.
 """
@@ -68,15 +69,13 @@ def accumulate_gradient(
         with torch.no_grad(), spent("forward"):
             logits = batch.labels_NC if loss.labels_only else _whole(model, examples, batch, parts)
             target = loss.function(logits, batch.labels_NC, progress)
-    goal: Target | None = None
     total = torch.zeros(())
     for part in parts:
         with spent("forward"):
             with added_in_place() if len(parts) > 1 else nullcontext():
                 logits_NC = model(examples, batch.rows[part])
             here = batch.part(part, logits_NC.shape[1])
-            if target is not None:
-                goal = Target(target.target_NC[part, : logits_NC.shape[1]], target.weight_N[part])
+            goal = target and Target(target.target_NC[part, : logits_NC.shape[1]], target.weight_N[part])
             share_N = here.weight_N / num_examples
             part_of_loss, slopes_NC = _slopes(loss, logits_NC.detach(), here, goal, share_N, progress)
         with spent("backward"):

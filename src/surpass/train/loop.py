@@ -1,9 +1,5 @@
 """The one training loop, and labelling.
 
-Whatever the loss, a step is: targets for the whole batch without gradient, then the soft
-cross-entropy towards them in micro-batches. Only memory depends on the size of the micro-batches.
-(The few losses without targets are sums over examples, and so are cut in pieces too.)
-
 Shape suffixes: N examples, C candidates, D features.
 """
 
