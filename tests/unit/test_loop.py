@@ -84,9 +84,9 @@ class TestBatches:
 
 def test_padded_probs():
     probs = [np.array([1.0], np.float32), np.array([0.5, 0.25, 0.25], np.float32), np.array([0.5, 0.5])]
-    assert padded_probs(probs, np.array([2, 0])).tolist() == [[0.5, 0.5], [1.0, 0.0]]
-    assert padded_probs(probs, np.array([1, 0, 1])).tolist()[1] == [1.0, 0.0, 0.0]
-    assert padded_probs(probs, np.array([0])).dtype == torch.float32
+    assert padded_probs(probs).tolist() == [[1.0, 0.0, 0.0], [0.5, 0.25, 0.25], [0.5, 0.5, 0.0]]
+    assert padded_probs(probs).dtype == torch.float32
+    assert padded_probs([]).shape == (0, 0)
 
 
 class TestFit:

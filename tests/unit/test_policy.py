@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from reference.random_games import random_boards
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
@@ -222,42 +223,94 @@ class TestChosen:
         assert not policy.underpromotion.weight.grad.any()
 
 
-class TestMoves:
-    """In one operation with gradients in closed form, against trunk and head operation by operation."""
+class TestPassed:
+    """With gradients that are written down, against trunk and head operation by operation."""
 
-    def both(self, policy, boards_NB, moves_NL):
+    def planes(self, boards_NB):
         position = decode(boards_NB)
-        planes = input_planes(position, attacks(position))
-        return policy.moves(planes, moves_NL), policy.chosen(policy.trunk(planes), moves_NL)
+        return input_planes(position, attacks(position))
+
+    def both(self, policy, boards_NB, moves_NL, slopes_NL):
+        """Logits and gradients of the weights that want some."""
+        found = []
+        for written in (True, False):
+            policy.zero_grad()
+            planes = self.planes(boards_NB)
+            if written:
+                passed = policy.passed(planes, moves_NL)
+                logits_NL, backward = passed.logits_NL, passed.backward
+            else:
+                logits_NL = policy.chosen(policy.trunk(planes), moves_NL)
+                backward = logits_NL.masked_fill(moves_NL < 0, 0.0).backward
+            backward(slopes_NL.clone())
+            gradients = {name: value.grad for name, value in policy.named_parameters()}
+            found.append(gradients | {"logits": logits_NL.detach()})
+        return found
 
     @pytest.mark.parametrize("config", [CONFIG, PolicyConfig(8, 1, 8), PolicyConfig(5, 0)])
     @pytest.mark.parametrize("count", [1, 2, 40])
     def test_logits_and_gradients(self, boards_NB, config, count):
         torch.manual_seed(0)
-        policy, some_NB = Policy(config), boards_NB[:count]
-        moves_NL = moves_of(some_NB)
+        policy, moves_NL = Policy(config), moves_of(boards_NB[:count])
         if count > 2:
             assert (moves_NL >= FIRST_UNDERPROMOTION).any()
-        slopes_NL = torch.randn(moves_NL.shape)
-        found = []
-        for logits_NL in self.both(policy, some_NB, moves_NL):
-            policy.zero_grad()
-            logits_NL.masked_fill(moves_NL < 0, 0.0).backward(slopes_NL)
-            found.append({name: value.grad.clone() for name, value in policy.named_parameters()})
-            found[-1]["logits"] = logits_NL.detach()
-        ours, plain = found
+        ours, plain = self.both(policy, boards_NB[:count], moves_NL, torch.randn(moves_NL.shape))
         for name, expected in plain.items():
             torch.testing.assert_close(ours[name], expected, rtol=1e-5, atol=1e-5, msg=name)
         assert all(plain[name].any() for name in plain if "under" not in name)
 
-    @torch.no_grad()
-    def test_without_gradients(self, trained, boards_NB):
-        policy, moves_NL = fold(trained), moves_of(boards_NB[:40])
-        close(*self.both(policy, boards_NB[:40], moves_NL))
-        assert self.both(policy, boards_NB[:0], moves_NL[:0])[0].shape == (0, moves_NL.shape[1])
+    def test_gradients_lie_in_memory_as_the_weights_do(self, boards_NB):
+        """The optimizer takes both number by number."""
+        for layout in (torch.contiguous_format, torch.channels_last):
+            policy, moves_NL = Policy(CONFIG).to(memory_format=layout), moves_of(boards_NB[:3])
+            ours, plain = self.both(policy, boards_NB[:3], moves_NL, torch.randn(moves_NL.shape))
+            for name, value in policy.named_parameters():
+                assert ours[name].stride() == value.stride(), name
+                torch.testing.assert_close(ours[name], plain[name], rtol=1e-5, atol=1e-5)
 
-    def test_with_norms(self, trained, boards_NB):
-        close(*self.both(trained, boards_NB[:5], moves_of(boards_NB[:5])))
+    def test_they_are_added(self, boards_NB):
+        policy, moves_NL = Policy(CONFIG), moves_of(boards_NB[:4])
+        slopes_NL = torch.randn(moves_NL.shape)
+        once, _ = self.both(policy, boards_NB[:4], moves_NL, slopes_NL)
+        policy.zero_grad()
+        for _ in range(2):
+            policy.passed(self.planes(boards_NB[:4]), moves_NL).backward(slopes_NL.clone())
+        for name, value in policy.named_parameters():
+            torch.testing.assert_close(value.grad, 2 * once[name])
+
+    @torch.no_grad()
+    def test_moves_without_gradients(self, trained, boards_NB):
+        policy, moves_NL = fold(trained), moves_of(boards_NB[:40])
+        for count in (40, 0):
+            planes = self.planes(boards_NB[:count])
+            close(
+                policy.moves(planes, moves_NL[:count]), policy.chosen(policy.trunk(planes), moves_NL[:count])
+            )
+
+    def test_moves_with_gradients_are_autograds(self, boards_NB):
+        policy, planes, moves_NL = Policy(CONFIG), self.planes(boards_NB[:5]), moves_of(boards_NB[:5])
+        moved = policy.moves(planes, moves_NL)
+        assert moved.requires_grad
+        assert torch.equal(moved, policy.chosen(policy.trunk(planes), moves_NL))
+
+    def test_norms_hooks_and_computed_weights_are_left_to_autograd(self, trained, boards_NB):
+        planes, moves_NL = self.planes(boards_NB[:5]), moves_of(boards_NB[:5])
+        policy = fold(trained)
+        assert trained.passed(planes, moves_NL) is None
+        assert policy.passed(planes, moves_NL) is not None
+        handle = policy.blocks[0].conv2.register_forward_hook(lambda *_: None)
+        assert policy.passed(planes, moves_NL) is None
+        handle.remove()
+        assert policy.passed(planes, moves_NL) is not None
+        parametrize.register_parametrization(policy.blocks[0].conv1, "weight", torch.nn.Identity())
+        assert policy.passed(planes, moves_NL) is None
+        with torch.no_grad():
+            close(policy.moves(planes, moves_NL), policy.chosen(policy.trunk(planes), moves_NL))
+        # Now the weight comes behind the bias.
+        parametrize.remove_parametrizations(policy.blocks[0].conv1, "weight")
+        assert policy.passed(planes, moves_NL) is not None
+        with torch.no_grad():
+            close(policy.moves(planes, moves_NL), policy.chosen(policy.trunk(planes), moves_NL))
 
     @pytest.mark.parametrize("frozen", ["stem", "blocks.0", "blocks", "all but the stem"])
     def test_layers_that_stand_still(self, boards_NB, frozen):
@@ -269,24 +322,21 @@ class TestMoves:
             head = name.startswith(("origin", "target", "underpromotion"))
             layer = 99 if head else int(name[7]) + 1 if name.startswith("blocks") else 0
             value.requires_grad_(layer > lowest if lowest >= 0 else layer == 0)
-        slopes_NL = torch.randn(moves_NL.shape)
-        wanted = [value for value in policy.parameters() if value.requires_grad]
-        ours, plain = (
-            torch.autograd.grad(logits_NL, wanted, slopes_NL.masked_fill(moves_NL < 0, 0.0))
-            for logits_NL in self.both(policy, boards_NB[:9], moves_NL)
-        )
-        for mine, theirs in zip(ours, plain, strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+        ours, plain = self.both(policy, boards_NB[:9], moves_NL, torch.randn(moves_NL.shape))
+        for name, value in policy.named_parameters():
+            assert (ours[name] is None) == (plain[name] is None) == (not value.requires_grad), name
+            if value.requires_grad:
+                torch.testing.assert_close(ours[name], plain[name], rtol=1e-5, atol=1e-5)
 
     def test_a_second_gradient_is_refused(self, boards_NB):
-        logits_NL, _ = self.both(Policy(CONFIG), boards_NB[:2], moves_of(boards_NB[:2]))
-        logits_NL.sum().backward(retain_graph=True)
+        moves_NL = moves_of(boards_NB[:2])
+        passed = Policy(CONFIG).passed(self.planes(boards_NB[:2]), moves_NL)
+        passed.backward(torch.ones(moves_NL.shape))
         with pytest.raises(RuntimeError, match="go through it again"):
-            logits_NL.sum().backward()
+            passed.backward(torch.ones(moves_NL.shape))
 
     def test_without_underpromotions_their_weights_have_no_gradient_but_zero(self, boards_NB):
-        policy = Policy(CONFIG)
-        ours, _ = self.both(policy, boards_NB[:2], torch.tensor([[8, 9, 1], [1, 2, 3]]))
-        ours.log_softmax(1)[:, 0].sum().backward()
+        policy, moves_NL = Policy(CONFIG), torch.tensor([[8, 9, 1], [1, 2, 3]])
+        policy.passed(self.planes(boards_NB[:2]), moves_NL).backward(torch.randn(2, 3))
         assert policy.underpromotion.weight.grad is not None
         assert not policy.underpromotion.weight.grad.any()

@@ -24,6 +24,7 @@ from surpass.models.depth import Below, entered
 from surpass.models.layers import states_of_layers
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig
+from surpass.models.policy_gradients import Passed
 from surpass.models.sources import ModelSource
 
 _DECODED_AT_ONCE = 256
@@ -89,6 +90,13 @@ class MoveChoice(nn.Module):
             return self.from_states(self.states(examples, rows), examples, rows)
         moves_NC = torch.from_numpy(chosen_moves(examples, rows))
         return self.policy.moves(chosen_planes(examples, rows), moves_NC)
+
+    def passed(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Passed | None:
+        """As `forward`, with a way back; None where autograd has to find it."""
+        if examples.below is not None:
+            return None
+        moves_NC = torch.from_numpy(chosen_moves(examples, rows))
+        return self.policy.passed(chosen_planes(examples, rows), moves_NC)
 
     def states(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """The trunk's features of every square of some examples, float32 (N, D, 8, 8)."""

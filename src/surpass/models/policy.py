@@ -12,6 +12,7 @@ moves: L of each position (the longest row), P of all positions, K key width, R 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
 from surpass.models.normalising import merged
 from surpass.models.planes import NUM_PLANES, Position, attacks, decode, input_planes
-from surpass.models.policy_gradients import scores_of_moves
+from surpass.models.policy_gradients import Passed
 
 _STEPS = 3
 _NUM_UNDER = NUM_MOVES - FIRST_UNDERPROMOTION
@@ -80,12 +81,12 @@ class Policy(nn.Module):
         width = config.channels
         self.stem = nn.Conv2d(NUM_PLANES, width, 3, padding=1, bias=not normalised)
         self.stem_norm: nn.Module = nn.BatchNorm2d(width) if normalised else nn.Identity()
-        self.square_bias = nn.Parameter(torch.zeros(1, width, 8, 8))
+        bias_1CRF = torch.zeros(1, width, 8, 8).contiguous(memory_format=torch.channels_last)
+        self.square_bias = nn.Parameter(bias_1CRF)
         self.blocks = nn.ModuleList(Block(width, normalised=normalised) for _ in range(config.blocks))
         self.origin = nn.Linear(width, config.key_dim)
         self.target = nn.Linear(width, config.key_dim)
         self.underpromotion = nn.Linear(width, len(UNDERPROMOTIONS) * _STEPS)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, boards_NB: Tensor) -> Tensor:
         """Logits of all move numbers, legal or not, float32 (N, 4168), of packed positions, uint8 (N, 34)."""
@@ -114,19 +115,30 @@ class Policy(nn.Module):
         return logits_NM
 
     def moves(self, planes: Tensor, moves_NL: Tensor) -> Tensor:
-        """Logits of some moves of each position, float32 (N, L), as `chosen` of `trunk`.
+        """Logits of some moves of each position, float32 (N, L), as `chosen` of `trunk`."""
+        passed = None if torch.is_grad_enabled() else self.passed(planes, moves_NL, back=False)
+        return self.chosen(self.trunk(planes), moves_NL) if passed is None else passed.logits_NL
 
-        In one operation, unless norms have to be computed, or hooks of a layer wait to be called.
+    def passed(self, planes: Tensor, moves_NL: Tensor, *, back: bool = True) -> Passed | None:
+        """The same with a way back that needs no autograd.
+
+        None where autograd has to find it: norms have to be computed, weights are computed from others, or
+        hooks of a layer wait to be called.
         """
-        watched = any(layer._forward_hooks or layer._forward_pre_hooks for layer in self.modules())
-        if self.stem.bias is None or watched:
-            return self.chosen(self.trunk(planes), moves_NL)
+        layers = self._layers
+        found = [layer._parameters.get(name) for layer in layers for name in ("weight", "bias")]
+        weights = [self.square_bias, *(value for value in found if value is not None)]
+        watched = any(layer._forward_hooks or layer._forward_pre_hooks for layer in (*layers, *self.blocks))
+        if watched or len(weights) <= len(found):
+            return None
+        return Passed(planes, moves_NL, weights, back=back)
+
+    @cached_property
+    def _layers(self) -> list[nn.Module]:
+        """What has weights when it is folded, from below."""
         blocks: Any = self.blocks
-        weights = [self.stem.weight, self.stem.bias, self.square_bias]
-        layers = [layer for block in blocks for layer in (block.conv1, block.conv2)]
-        for layer in (*layers, self.origin, self.target, self.underpromotion):
-            weights += [layer.weight, layer.bias]
-        return scores_of_moves(planes, moves_NL, weights)
+        convolutions = [layer for block in blocks for layer in (block.conv1, block.conv2)]
+        return [self.stem, *convolutions, self.origin, self.target, self.underpromotion]
 
     def chosen(self, trunk: Tensor, moves_NL: Tensor) -> Tensor:
         """Logits of some moves of each position, float32 (N, L), of the trunk's features.

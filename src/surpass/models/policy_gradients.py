@@ -1,4 +1,4 @@
-"""What a folded policy says of chosen moves as one operation, with its gradients in closed form.
+"""What a folded policy says of chosen moves, with its gradients written down.
 
 Policies are small: autograd, which goes through them operation by operation, takes a tenth to a quarter of a
 step between the operations. What they compute is the same.
@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
 
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
 
@@ -29,51 +28,61 @@ _KIND_U = _NUMBER_U // (8 * _STEPS) * _STEPS + _NUMBER_U % _STEPS
 assert int(_KIND_U.max()) + 1 == _STEPS * len(UNDERPROMOTIONS)
 
 
-def scores_of_moves(planes: Tensor, moves_NL: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Logits of some moves of each position, float32 (N, L); -inf where the number of a move is below 0.
+class Passed:
+    """A folded policy has gone through some positions: what it says of chosen moves, and the way back.
 
     As `Policy.chosen` of `Policy.trunk`, to rounding, and with the same gradients: but not of the planes, and
     only once. Underpromotions that no position has get a gradient of zero.
 
     Args:
         planes: What the policy sees, float32 (N, P, 8, 8).
-        moves_NL: Move numbers, int64.
-        weights: Of the stem the convolution, its bias and that of each square; of each block both
+        moves_NL: Move numbers, int64; below 0 where there is none.
+        weights: Of the stem the bias of each square, the convolution and its bias; of each block both
             convolutions with their biases; of the head the keys of squares that moves leave, of those that
             they go to, and underpromotions, each with biases.
+        back: Whether there will be a way back.
+
+    Attributes:
+        logits_NL: Of the moves, float32 (N, L); -inf where there is none.
     """
-    if not torch.is_grad_enabled():
-        return _forward(planes, moves_NL, weights, None)
-    logits_NL: Tensor = _Scores.apply(planes, moves_NL, *weights)  # type: ignore[no-untyped-call]
-    return logits_NL
 
+    @torch.no_grad()
+    def __init__(
+        self, planes: Tensor, moves_NL: Tensor, weights: Sequence[nn.Parameter], *, back: bool = True
+    ) -> None:
+        self._weights = weights
+        self._kept: list[Any] | None = [] if back else None
+        self.logits_NL = _forward(planes, moves_NL, weights, self._kept)
 
-class _Scores(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, planes: Tensor, moves_NL: Tensor, *weights: Tensor) -> Tensor:
-        ctx.kept = []
-        ctx.save_for_backward(*weights)
-        return _forward(planes, moves_NL, weights, ctx.kept)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope_NL: Tensor) -> tuple[Tensor | None, ...]:
-        weights, kept = ctx.saved_tensors, ctx.kept
-        if not kept:
+    @torch.no_grad()
+    def backward(self, slope_NL: Tensor) -> None:
+        """Add the gradients of the weights that want some, given that of a loss by the logits."""
+        if not self._kept:
             raise RuntimeError("gradients of a policy can be had once; go through it again")
-        stem, *residuals, head = _by_part(weights)
-        for_stem, *for_residuals, _ = _by_part(ctx.needs_input_grad[2:])
-        # What was kept is let go as soon as it is read, so that its memory, still near, is there again.
-        slope, found = _backward_of_moves(kept.pop(), slope_NL, *head[::2])
-        for place in reversed(range(len(residuals))):
-            below = any(for_stem) or any(map(any, for_residuals[:place]))
-            if not below and not any(for_residuals[place]):
-                break
-            slope, of_block = _backward_of_residual(kept.pop(), slope, residuals[place], below=below)
-            found = [*of_block, *found]
-        if any(for_stem):
-            found = [*_backward_of_stem(kept.pop(), slope, stem[0]), *found]
-        return None, None, *[None] * (len(weights) - len(found)), *found
+        found = _backward(self._kept, slope_NL, self._weights)
+        for weight, gradient in zip(reversed(self._weights), reversed(found), strict=False):
+            if weight.grad is not None:
+                weight.grad.add_(gradient)
+            elif weight.requires_grad:
+                weight.grad = gradient
+
+
+def _backward(kept: list[Any], slope: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of the weights, from the lowest part that wants some to the head."""
+    stem, *residuals, head = _by_part(weights)
+    for_stem, *for_residuals, _ = _by_part([weight.requires_grad for weight in weights])
+    # What was kept is let go as soon as it is read, so that its memory, still near, is there again.
+    slope, found = _backward_of_moves(kept.pop(), slope, *head[::2])
+    for place in reversed(range(len(residuals))):
+        below = any(for_stem) or any(map(any, for_residuals[:place]))
+        if not below and not any(for_residuals[place]):
+            break
+        slope, of_block = _backward_of_residual(kept.pop(), slope, residuals[place], below=below)
+        found = [*of_block, *found]
+    if any(for_stem):
+        found = [*_backward_of_stem(kept.pop(), slope, *stem[:2]), *found]
+    kept.clear()
+    return found
 
 
 def _by_part(values: Sequence[Any]) -> list[Sequence[Any]]:
@@ -84,7 +93,7 @@ def _by_part(values: Sequence[Any]) -> list[Sequence[Any]]:
 
 def _forward(planes: Tensor, moves_NL: Tensor, weights: Sequence[Tensor], kept: list[Any] | None) -> Tensor:
     """Logits; what gradients need is added to a list, if there is one."""
-    (weight, bias_C, square_bias), *residuals, head = _by_part(weights)
+    (square_bias, weight, bias_C), *residuals, head = _by_part(weights)
     x = torch.conv2d(planes, weight, bias_C, padding=1).add_(square_bias).relu_()
     if kept is not None:
         kept.append((planes, x))
@@ -100,12 +109,14 @@ def _forward(planes: Tensor, moves_NL: Tensor, weights: Sequence[Tensor], kept: 
     return logits_NL
 
 
-def _backward_of_stem(kept: tuple[Tensor, Tensor], slope: Tensor, weight: Tensor) -> list[Tensor]:
+def _backward_of_stem(
+    kept: tuple[Tensor, Tensor], slope: Tensor, square_bias: Tensor, weight: Tensor
+) -> list[Tensor]:
     planes, found = kept
-    slope = torch.ops.aten.threshold_backward(slope, found, 0)
+    slope = _cut(slope, found)
     _, of_weight = _backward_of_convolution(slope, planes, weight, below=False)
     of_squares = slope.sum(0, keepdim=True)
-    return [of_weight, of_squares.sum((0, 2, 3)), of_squares]
+    return [_lying_as(square_bias, of_squares), of_weight, of_squares.sum((0, 2, 3))]
 
 
 def _backward_of_residual(
@@ -114,12 +125,17 @@ def _backward_of_residual(
     """Gradients of what a block was given, unless nothing below wants it, and of its weights."""
     x, hidden, found = kept
     weight_1, _, weight_2, _ = weights
-    outer = torch.ops.aten.threshold_backward(slope, found, 0)
+    outer = _cut(slope, found)
     inner, of_weight_2 = _backward_of_convolution(outer, hidden, weight_2)
-    torch.ops.aten.threshold_backward.grad_input(inner, hidden, 0, grad_input=inner)
-    of_x, of_weight_1 = _backward_of_convolution(inner, x, weight_1, below=below)
+    of_x, of_weight_1 = _backward_of_convolution(_cut(inner, hidden), x, weight_1, below=below)
     of_weights = [of_weight_1, inner.sum((0, 2, 3)), of_weight_2, outer.sum((0, 2, 3))]
     return of_x.add_(outer) if below else of_x, of_weights
+
+
+def _cut(slope: Tensor, found: Tensor) -> Tensor:
+    """The gradient behind a rectified unit, given that of what it gave, in its place."""
+    torch.ops.aten.threshold_backward.grad_input(slope, found, 0, grad_input=slope)
+    return slope
 
 
 def _backward_of_convolution(
@@ -133,7 +149,14 @@ def _backward_of_convolution(
     of_seen, of_weight, _ = torch.ops.aten.convolution_backward(
         slope, seen, weight, None, ones, ones, ones, False, [0, 0], 1, [below, True, False]
     )
-    return of_seen, of_weight
+    return of_seen, _lying_as(weight, of_weight)
+
+
+def _lying_as(weight: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in the layout of the weight: the optimizer takes both number by number."""
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)
 
 
 class _Moves(NamedTuple):

@@ -70,7 +70,8 @@ class AdamW:
         settings = {"lr": lr, "weight_decay": weight_decay}
         self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), **settings}]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
-        self._last: list[nn.Parameter] = []
+        self._counted: list[nn.Parameter] = []
+        self._moments: tuple[list[Tensor], list[Tensor], list[Tensor]] = [], [], []
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -79,22 +80,19 @@ class AdamW:
 
     def restore(self, state: dict[Tensor, dict[str, Tensor]]) -> None:
         """Go on from the state of another."""
-        self.state, self._last = state, []
+        self.state, self._counted = state, []
 
     @torch.no_grad()
     def step(self) -> None:
         """Update what has a gradient."""
         group = self.param_groups[0]
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-        if len(parameters) != len(self._last) or any(map(is_not, parameters, self._last)):
+        if len(parameters) != len(self._counted) or any(map(is_not, parameters, self._counted)):
             self._count(parameters)
-        states = [self.state[parameter] for parameter in parameters]
         fused_step(
             parameters,
             [parameter.grad for parameter in parameters],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [state["step"] for state in states],
+            *self._moments,
             lr=group["lr"],
             weight_decay=group["weight_decay"],
         )
@@ -108,7 +106,11 @@ class AdamW:
                 self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **zeros}
             state = self.state[parameter]
             state["step"] = counts.setdefault(float(state["step"]), state["step"].clone())
-        self._last = parameters
+        states = [self.state[parameter] for parameter in parameters]
+        means, squares, steps = (
+            [state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
+        )
+        self._counted, self._moments = parameters, (means, squares, steps)
 
 
 def optimizer_of(

@@ -172,7 +172,7 @@ def _learned(stage: Diversify, context: Context) -> Learned:
         raise DataError("no example has a label left; let the rule keep more of them")
     inputs = inputs.having(labels)
     rows = lb.rows(labels)
-    labels_NC = padded_probs(rows, np.arange(len(rows)))
+    labels_NC = padded_probs(rows)
     return Learned(
         states_of(context, stage.features, inputs.ids), labels_NC, torch.from_numpy(lb.weights(labels))
     )

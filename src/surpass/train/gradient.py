@@ -9,7 +9,7 @@ Shape suffixes: N examples, C candidates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -25,17 +25,12 @@ from surpass.models.embedding import added_in_place
 from surpass.train.order import Rows
 
 
-def padded_probs(probs: Sequence[npt.NDArray[np.float32]], rows: Rows) -> Tensor:
+def padded_probs(probs: Sequence[npt.NDArray[np.float32]]) -> Tensor:
     """Ragged label probabilities as float32 (N, C), zero behind the last candidate."""
-    chosen = [probs[row] for row in rows.tolist()]
-    sizes = set(map(len, chosen))
-    if len(sizes) == 1:
-        return torch.from_numpy(
-            np.concatenate(chosen).astype(np.float32, copy=False).reshape(len(chosen), -1)
-        )
-    padded_NC = np.zeros((len(chosen), max(sizes)), np.float32)
-    for place, row in enumerate(chosen):
-        padded_NC[place, : len(row)] = row
+    sizes_N = np.array([len(row) for row in probs], np.int64)
+    padded_NC = np.zeros((len(probs), sizes_N.max(initial=0)), np.float32)
+    if len(probs):
+        padded_NC[np.arange(padded_NC.shape[1]) < sizes_N[:, None]] = np.concatenate(probs)
     return torch.from_numpy(padded_NC)
 
 
@@ -53,6 +48,8 @@ class Batch(NamedTuple):
 
     def part(self, part: slice, width: int) -> Batch:
         """Some of its examples; the memory is shared, so that what is written into it stays."""
+        if part.stop - part.start == len(self.rows) and width == self.labels_NC.shape[1]:
+            return self
         memory_NC = None if self.memory_NC is None else self.memory_NC[part, :width]
         return Batch(self.rows[part], self.labels_NC[part, :width], self.weight_N[part], memory_NC)
 
@@ -73,15 +70,24 @@ def accumulate_gradient(
     for part in parts:
         with spent("forward"):
             with added_in_place() if len(parts) > 1 else nullcontext():
-                logits_NC = model(examples, batch.rows[part])
+                logits_NC, backward = _there_and_back(model, examples, batch.rows[part])
             here = batch.part(part, logits_NC.shape[1])
             goal = target and Target(target.target_NC[part, : logits_NC.shape[1]], target.weight_N[part])
             share_N = here.weight_N / num_examples
-            part_of_loss, slopes_NC = _slopes(loss, logits_NC.detach(), here, goal, share_N, progress)
+            part_of_loss, slopes_NC = _slopes(loss, logits_NC, here, goal, share_N, progress)
         with spent("backward"):
-            logits_NC.backward(slopes_NC.to(logits_NC.dtype))
+            backward(slopes_NC.to(logits_NC.dtype))
         total += part_of_loss
     return total
+
+
+def _there_and_back(model: Any, examples: Any, rows: Rows) -> tuple[Tensor, Callable[[Tensor], None]]:
+    """Logits of some examples, and what adds the gradients of parameters, given that of a loss by those."""
+    passed = model.passed(examples, rows) if hasattr(model, "passed") else None
+    if passed is not None:
+        return passed.logits_NL, passed.backward
+    logits_NC: Tensor = model(examples, rows)
+    return logits_NC.detach(), logits_NC.backward
 
 
 def _slopes(

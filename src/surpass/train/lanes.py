@@ -9,7 +9,6 @@ from functools import cached_property
 from hashlib import sha256
 from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
@@ -106,7 +105,7 @@ def saved_step(lane: Lane) -> int:
 
 def dense(labels: Labels, width: int = 0) -> Tensor:
     """All labels of a head, float32 (N, C), with at least so many columns."""
-    labels_NC = padded_probs(labels.probs, np.arange(len(labels.probs)))
+    labels_NC = padded_probs(labels.probs)
     missing = width - labels_NC.shape[1]
     return functional.pad(labels_NC, (0, missing)) if missing > 0 else labels_NC
 

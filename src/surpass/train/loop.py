@@ -5,6 +5,7 @@ Shape suffixes: N examples, C candidates, D features.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from surpass.train.ranks import Ranks
 
 LABEL_BATCH = 256
+_SEEDS_AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ class Running:
 def step_seed(seed: int, step: int) -> int:
     """What the model's own randomness starts from: of seed and step alone, so there is no state to save."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
+
+
+def _step_seeds(seed: int, start: int) -> Iterator[int]:
+    """Those of all steps from one on, made many at a time: a single one takes four times as long."""
+    for begin in itertools.count(start, _SEEDS_AHEAD):
+        yield from [step_seed(seed, step) for step in range(begin, begin + _SEEDS_AHEAD)]
 
 
 class Labels(NamedTuple):
@@ -139,13 +147,16 @@ def _fit(
     model.train()
     scores, examples = computed_once(model, trained, examples, len(labels.probs), recipe.epochs, running)
     saving = Saving(running.checkpoint_seconds)
-    for step, rows in enumerate(batches(len(labels.probs), recipe, seed, start, groups_of(examples)), start):
+    labelled = _Labelled(labels, kept.get("memory"))
+    order = batches(len(labels.probs), recipe, seed, start, groups_of(examples))
+    for step, (rows, own_seed) in enumerate(zip(order, _step_seeds(seed, start), strict=False), start):
         # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
-        torch.default_generator.manual_seed(step_seed(seed, step))
+        torch.default_generator.manual_seed(own_seed)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step, num_steps)
         optimizer.zero_grad()
-        batch = _batch(labels, rows, kept.get("memory"))
+        with spent("data"):
+            batch = labelled.batch(rows)
         kept["losses"][step] = accumulate(
             scores, examples, batch, found, step / num_steps, running.micro_batch
         )
@@ -206,11 +217,20 @@ def _show(
                 running.snapshot(number)
 
 
-def _batch(labels: Labels, rows: Rows, memory: Tensor | None) -> Batch:
-    with spent("data"):
-        labels_NC = padded_probs(labels.probs, rows)
-        memory_NC = None if memory is None else memory[torch.from_numpy(rows), : labels_NC.shape[1]]
-        return Batch(rows, labels_NC, torch.from_numpy(labels.weight_N[rows]), memory_NC)
+class _Labelled:
+    """The labels of a fit, of which each step takes those of its examples."""
+
+    def __init__(self, labels: Labels, memory_NC: Tensor | None) -> None:
+        self._probs_NC = padded_probs(labels.probs).numpy()
+        self._size_N = np.array([len(row) for row in labels.probs])
+        self._weight_N, self._memory_NC = labels.weight_N, memory_NC
+
+    def batch(self, rows: Rows) -> Batch:
+        """Those of some examples, as wide as the one with the most candidates."""
+        width = int(self._size_N[rows].max())
+        labels_NC = torch.from_numpy(self._probs_NC[rows, :width])
+        memory_NC = None if self._memory_NC is None else self._memory_NC[torch.from_numpy(rows), :width]
+        return Batch(rows, labels_NC, torch.from_numpy(self._weight_N[rows]), memory_NC)
 
 
 @torch.no_grad()
