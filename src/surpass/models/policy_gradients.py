@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,10 +23,13 @@ _OF_STEM, _OF_BLOCK, _OF_HEAD = 3, 4, 6
 _SQUARES, _SEVENTH_RANK = 64, 48
 _STEPS = 3
 # Of each underpromotion, numbered by piece, file and step: from which file, and which of the head's outputs.
-_NUMBER_U = torch.arange(NUM_MOVES - FIRST_UNDERPROMOTION)
+_NUMBER_U = np.arange(NUM_MOVES - FIRST_UNDERPROMOTION)
 _FILE_U = _NUMBER_U // _STEPS % 8
 _KIND_U = _NUMBER_U // (8 * _STEPS) * _STEPS + _NUMBER_U % _STEPS
 assert int(_KIND_U.max()) + 1 == _STEPS * len(UNDERPROMOTIONS)
+# Of each square first its key as origin, then that as target. Underpromotions have none.
+_MOVE_M = np.arange(NUM_MOVES) % FIRST_UNDERPROMOTION
+_KEYS_OF_2M = np.stack((_MOVE_M // _SQUARES * 2, _MOVE_M % _SQUARES * 2 + 1))
 
 
 class Passed:
@@ -159,32 +163,39 @@ def _lying_as(weight: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(weight).copy_(gradient)
 
 
-class _Moves(NamedTuple):
-    """What the gradients of the head need."""
+class _Chosen(NamedTuple):
+    """The moves that there are: where among all of a rectangle, and in which rows the keys of their squares.
 
-    squares_RC: Tensor
+    Of underpromotions the places among the moves, the row of the square, and the kind.
+    """
+
+    at_P: Tensor
     place_2P: Tensor
-    pairs_2PK: Tensor
-    absent_NL: Tensor
-    under: _Under | None
-
-
-class _Under(NamedTuple):
-    """Underpromotions: where among the moves, in which row of all squares, and of which kind."""
-
-    at: tuple[Tensor, ...]
+    under_U: Tensor
     row_U: Tensor
     kind_U: Tensor
 
     @classmethod
-    def among(cls, moves_NL: Tensor) -> _Under | None:
-        """Those of some moves; None without any."""
-        under_NL = moves_NL >= FIRST_UNDERPROMOTION
-        if not under_NL.any():
-            return None
-        at = under_NL.nonzero(as_tuple=True)
-        number_U = moves_NL[at] - FIRST_UNDERPROMOTION
-        return cls(at, at[0] * _SQUARES + _SEVENTH_RANK + _FILE_U[number_U], _KIND_U[number_U])
+    def among(cls, moves_NL: Tensor) -> _Chosen:
+        """Those of some positions, int64 (N, L), below 0 where there is none."""
+        flat = moves_NL.numpy().ravel()
+        at_P = np.flatnonzero(flat >= 0)
+        move_P = flat[at_P]
+        corner_P = at_P // moves_NL.shape[1] * (2 * _SQUARES)
+        place_2P = torch.from_numpy(_KEYS_OF_2M.take(move_P, 1) + corner_P)
+        under_U = np.flatnonzero(move_P >= FIRST_UNDERPROMOTION)
+        number_U = move_P[under_U] - FIRST_UNDERPROMOTION
+        row_U = corner_P[under_U] // 2 + _SEVENTH_RANK + _FILE_U[number_U]
+        under = map(torch.from_numpy, (under_U, row_U, _KIND_U[number_U]))
+        return cls(torch.from_numpy(at_P), place_2P, *under)
+
+
+class _Moves(NamedTuple):
+    """What the gradients of the head need."""
+
+    squares_RC: Tensor
+    pairs_2PK: Tensor
+    chosen: _Chosen
 
 
 def _moves(
@@ -199,51 +210,42 @@ def _moves(
 ) -> tuple[Tensor, _Moves]:
     """Logits: of a move the product of the keys of its two squares, of an underpromotion one of the first."""
     squares_RC = trunk.permute(0, 2, 3, 1).reshape(-1, trunk.shape[1])
-    width = len(origin_KC)
-    # Of each square first its key as origin, then that as target; biases are added where keys are used.
+    width, chosen = len(origin_KC), _Chosen.among(moves_NL)
+    # Biases are added where keys are used.
     keys_TK = (squares_RC @ torch.cat((origin_KC, target_KC)).T).view(-1, width)
-    corner_N1 = torch.arange(0, _SQUARES * len(moves_NL), _SQUARES)[:, None]
-    plain_NL = moves_NL.clamp(0, FIRST_UNDERPROMOTION - 1)
-    place_2NL = torch.stack((plain_NL >> 6, plain_NL & 63)).add_(corner_N1).mul_(2)
-    place_2NL[1].add_(1)
-    place_2P = place_2NL.flatten()
-    pairs_2PK = keys_TK.index_select(0, place_2P).view(2, moves_NL.numel(), width)
+    pairs_2PK = keys_TK.index_select(0, chosen.place_2P.view(-1)).view(2, -1, width)
     pairs_2PK.add_(torch.stack((origin_K, target_K))[:, None])
-    logits_NL = (pairs_2PK[0] * pairs_2PK[1]).sum(1).mul_(width**-0.5).view_as(moves_NL)
-    absent_NL = moves_NL < 0
-    logits_NL.masked_fill_(absent_NL, -torch.inf)
-    under = _Under.among(moves_NL)
-    if under is not None:
-        logits_NL[under.at] = (squares_RC[under.row_U] * under_VC[under.kind_U]).sum(1) + under_V[
-            under.kind_U
-        ]
-    return logits_NL, _Moves(squares_RC, place_2P, pairs_2PK, absent_NL, under)
+    logits_P = (pairs_2PK[0] * pairs_2PK[1]).sum(1).mul_(width**-0.5)
+    if len(chosen.under_U):
+        under_U = (squares_RC[chosen.row_U] * under_VC[chosen.kind_U]).sum(1) + under_V[chosen.kind_U]
+        logits_P.index_copy_(0, chosen.under_U, under_U)
+    logits = torch.full((moves_NL.numel(),), -torch.inf).index_copy_(0, chosen.at_P, logits_P)
+    return logits.view_as(moves_NL), _Moves(squares_RC, pairs_2PK, chosen)
 
 
 def _backward_of_moves(
     kept: _Moves, slope_NL: Tensor, origin_KC: Tensor, target_KC: Tensor, under_VC: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradients of the features of squares, (N, C, 8, 8), and of the weights."""
-    squares_RC, place_2P, pairs_2PK, absent_NL, under = kept
+    squares_RC, pairs_2PK, chosen = kept
     width = len(origin_KC)
-    plain_NL = slope_NL.masked_fill(absent_NL, 0.0)
-    if under is not None:
-        plain_NL[under.at] = 0.0
-    plain_P1 = plain_NL.mul_(width**-0.5).view(-1, 1)
+    slope_P = slope_NL.reshape(-1).index_select(0, chosen.at_P)
+    slope_U = slope_P[chosen.under_U]
+    slope_P1 = slope_P.index_fill_(0, chosen.under_U, 0.0).mul_(width**-0.5)[:, None]
     of_pairs_2PK = torch.empty_like(pairs_2PK)
-    torch.mul(pairs_2PK[1], plain_P1, out=of_pairs_2PK[0])
-    torch.mul(pairs_2PK[0], plain_P1, out=of_pairs_2PK[1])
+    torch.mul(pairs_2PK[1], slope_P1, out=of_pairs_2PK[0])
+    torch.mul(pairs_2PK[0], slope_P1, out=of_pairs_2PK[1])
     of_keys_TK = pairs_2PK.new_zeros(2 * len(squares_RC), width)
-    of_keys_R_2K = of_keys_TK.index_add_(0, place_2P, of_pairs_2PK.flatten(0, 1)).view(-1, 2 * width)
+    of_keys_TK.index_add_(0, chosen.place_2P.view(-1), of_pairs_2PK.flatten(0, 1))
+    of_keys_R_2K = of_keys_TK.view(-1, 2 * width)
     of_squares_RC = of_keys_R_2K @ torch.cat((origin_KC, target_KC))
     of_both_2K_C = of_keys_R_2K.T @ squares_RC
     of_origin_K, of_target_K = of_pairs_2PK.sum(1)
     of_under_VC, of_under_V = torch.zeros_like(under_VC), under_VC.new_zeros(len(under_VC))
-    if under is not None:
-        slope_U = slope_NL[under.at]
-        of_under_VC.index_add_(0, under.kind_U, squares_RC[under.row_U] * slope_U[:, None])
-        of_under_V.index_add_(0, under.kind_U, slope_U)
-        of_squares_RC.index_add_(0, under.row_U, under_VC[under.kind_U] * slope_U[:, None])
+    if len(slope_U):
+        of_under_VC.index_add_(0, chosen.kind_U, squares_RC[chosen.row_U] * slope_U[:, None])
+        of_under_V.index_add_(0, chosen.kind_U, slope_U)
+        of_squares_RC.index_add_(0, chosen.row_U, under_VC[chosen.kind_U] * slope_U[:, None])
     of_trunk = of_squares_RC.view(-1, 8, 8, squares_RC.shape[1]).permute(0, 3, 1, 2)
     of_origin, of_target = (of_both_2K_C[:width], of_origin_K), (of_both_2K_C[width:], of_target_K)
     return of_trunk, [*of_origin, *of_target, of_under_VC, of_under_V]
