@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,50 @@ class TestAccumulation:
         model.calls.clear()
         trained(8, recipe, loss=loss, model=model)
         assert model.calls == [4, 4]
+
+
+class Written(LinearChoice):
+    """With a way back of its own, for some of its calls."""
+
+    def __init__(self, every: int = 1) -> None:
+        super().__init__()
+        self.passes, self.written, self.every = 0, 0, every
+
+    def passed(self, examples, rows):
+        self.passes += 1
+        if self.passes % self.every:
+            return None
+        with torch.no_grad():
+            logits_NC = self(examples, rows)
+
+        def backward(slopes_NC: Tensor) -> None:
+            self.written += 1
+            assert not slopes_NC.requires_grad
+            seen = [torch.from_numpy(examples[row]) for row in rows]
+            found = sum(slopes[: len(each)] @ each for slopes, each in zip(slopes_NC, seen, strict=True))
+            self.weight.grad = found if self.weight.grad is None else self.weight.grad + found
+
+        return logits_NC, backward
+
+
+class TestWrittenGradients:
+    """Models that know their gradients, against autograd."""
+
+    @pytest.mark.parametrize("loss", ["xent", "confidence", "gce", "kl", "elr"])
+    @pytest.mark.parametrize("micro_batch", [None, 3])
+    @pytest.mark.parametrize("every", [1, 2])
+    def test_the_same_fit(self, loss, micro_batch, every):
+        running, model = Running(micro_batch=micro_batch), Written(every)
+        ours = trained(running=running, loss=loss, model=model)
+        assert model.written == model.passes // every > 0
+        for mine, plain in zip(ours, trained(running=running, loss=loss), strict=True):
+            torch.testing.assert_close(mine, plain)
+
+
+def test_seeds_of_steps():
+    ahead = list(islice(loop._step_seeds(3, 5), 150))
+    assert ahead == [loop.step_seed(3, step) for step in range(5, 155)]
+    assert len(set(ahead)) == 150
 
 
 class TestMemory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -59,6 +59,20 @@ class SplitModel(ChoiceModel, Protocol):
 
     def from_states(self, states: Tensor, examples: Any, rows: npt.NDArray[np.int64]) -> Tensor:
         """What `forward` gives for these rows, whose states these are."""
+        ...
+
+
+class WrittenGradient(ChoiceModel, Protocol):
+    """A model that knows the gradients of its parameters without autograd."""
+
+    def passed(
+        self, examples: Any, rows: npt.NDArray[np.int64]
+    ) -> tuple[Tensor, Callable[[Tensor], None]] | None:
+        """What `forward` gives, and what adds the gradients of the parameters that want some.
+
+        That takes the gradient of a loss by the logits, and may be called once. None where autograd has to
+        find them.
+        """
         ...
 
 

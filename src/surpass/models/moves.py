@@ -6,7 +6,7 @@ Shape suffixes: N examples, C candidates (the longest row of the batch), B packe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple, Self
@@ -24,7 +24,6 @@ from surpass.models.depth import Below, entered
 from surpass.models.layers import states_of_layers
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig
-from surpass.models.policy_gradients import Passed
 from surpass.models.sources import ModelSource
 
 _DECODED_AT_ONCE = 256
@@ -91,12 +90,15 @@ class MoveChoice(nn.Module):
         moves_NC = torch.from_numpy(chosen_moves(examples, rows))
         return self.policy.moves(chosen_planes(examples, rows), moves_NC)
 
-    def passed(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Passed | None:
-        """As `forward`, with a way back; None where autograd has to find it."""
+    def passed(
+        self, examples: MoveExamples, rows: npt.NDArray[np.int64]
+    ) -> tuple[Tensor, Callable[[Tensor], None]] | None:
+        """As `forward`, and the way back; None where autograd has to find it. See `WrittenGradient`."""
         if examples.below is not None:
             return None
         moves_NC = torch.from_numpy(chosen_moves(examples, rows))
-        return self.policy.passed(chosen_planes(examples, rows), moves_NC)
+        passed = self.policy.passed(chosen_planes(examples, rows), moves_NC)
+        return None if passed is None else (passed.logits_NL, passed.backward)
 
     def states(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """The trunk's features of every square of some examples, float32 (N, D, 8, 8)."""

@@ -84,10 +84,11 @@ def accumulate_gradient(
 def _there_and_back(model: Any, examples: Any, rows: Rows) -> tuple[Tensor, Callable[[Tensor], None]]:
     """Logits of some examples, and what adds the gradients of parameters, given that of a loss by those."""
     passed = model.passed(examples, rows) if hasattr(model, "passed") else None
-    if passed is not None:
-        return passed.logits_NL, passed.backward
-    logits_NC: Tensor = model(examples, rows)
-    return logits_NC.detach(), logits_NC.backward
+    if passed is None:
+        logits_NC = model(examples, rows)
+        return logits_NC.detach(), logits_NC.backward
+    logits_NC, backward = passed
+    return logits_NC, backward
 
 
 def _slopes(
