@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from surpass.errors import DataError
+from surpass.ragged import rectangle
 
 SCHEMA = pa.schema([("id", pa.string()), ("probs", pa.list_(pa.float32()))])
 COMPLETIONS = pa.schema([("id", pa.string()), ("completion", pa.string())])
@@ -185,8 +186,7 @@ def _best(labels: pa.Table) -> npt.NDArray[np.int64]:
     """The place of the first of the most probable candidates of each row."""
     values, offsets = _flat(labels)
     sizes_N = np.diff(offsets)
-    padded_NC = np.full((len(sizes_N), sizes_N.max(initial=0)), -np.inf, np.float32)
-    padded_NC[np.arange(padded_NC.shape[1]) < sizes_N[:, None]] = values[offsets[0] : offsets[-1]]
+    padded_NC = rectangle(values[offsets[0] : offsets[-1]], sizes_N, fill=-np.inf)
     return padded_NC.argmax(axis=1) if padded_NC.size else np.zeros(len(sizes_N), np.int64)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reference.studies import CHESS
-from surpass.models.moves import MoveChoice, MoveExamples, chosen_planes, padded, planes_of
+from surpass.models.moves import MoveChoice, MoveExamples, chosen_planes, planes_of
 from surpass.models.planes import attacks, decode, input_planes
 from surpass.models.sources import resolve
 
@@ -36,28 +36,6 @@ def seen_of(boards_NB: torch.Tensor) -> torch.Tensor:
     """What a policy sees, without the detour through half precision."""
     position = decode(boards_NB)
     return input_planes(position, attacks(position))
-
-
-class TestPadded:
-    VALUES, ENDS_N = np.arange(10, 17), np.array([2, 3, 3, 7])
-
-    @pytest.mark.parametrize("num_rows", [0, 1, 2, 3, 4])
-    def test_equals_the_loop(self, num_rows):
-        ends_N = self.ENDS_N[:num_rows]
-        found = padded(self.VALUES[: ends_N[-1] if num_rows else 0], ends_N)
-        slow = [self.VALUES[(0, *ends_N)[row] : ends_N[row]].tolist() for row in range(num_rows)]
-        width = max(map(len, slow), default=0)
-        assert found.tolist() == [row + [-1] * (width - len(row)) for row in slow]
-        assert found.shape == (num_rows, width)
-
-    def test_random_rows(self):
-        rng = np.random.default_rng(0)
-        ends_N = np.cumsum(rng.integers(0, 6, 40))
-        values = rng.integers(0, 4168, ends_N[-1])
-        for row, found in enumerate(padded(values, ends_N)):
-            expected = values[ends_N[row - 1] if row else 0 : ends_N[row]]
-            np.testing.assert_array_equal(found[: len(expected)], expected)
-            assert (found[len(expected) :] == -1).all()
 
 
 class TestEncode:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surpass.errors import DataError
+from surpass.ragged import rectangle
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -84,9 +85,7 @@ def _as_rows(probs: Sequence[npt.ArrayLike]) -> Rows:
         raise DataError(
             f"probabilities must be rows of candidates and not empty, got {len(rows)} rows of none"
         )
-    probs_NC = np.zeros((len(rows), length_N.max()))
-    probs_NC[np.arange(probs_NC.shape[1]) < length_N[:, None]] = np.concatenate(rows)
-    return Rows(probs_NC, length_N)
+    return Rows(rectangle(np.concatenate(rows), length_N), length_N)
 
 
 def pair_of(student_probs: Probs, weak_probs: Probs) -> Pair:

@@ -25,6 +25,7 @@ from surpass.models.layers import states_of_layers
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig
 from surpass.models.sources import ModelSource
+from surpass.ragged import rectangle
 
 _DECODED_AT_ONCE = 256
 
@@ -79,9 +80,10 @@ class MoveChoice(nn.Module):
         candidates = inputs["candidates"].combine_chunks()
         offsets = candidates.offsets.to_numpy().astype(np.int64)
         values = candidates.values.to_numpy()[offsets[0] : offsets[-1]]
-        ends_N = offsets[1:] - offsets[0]
         boards_NB = torch.from_numpy(np.frombuffer(packed, np.uint8).reshape(-1, PACKED_BYTES).copy())
-        return MoveExamples(planes_of(boards_NB), padded(values, ends_N), np.diff(ends_N, prepend=0))
+        sizes_N = np.diff(offsets)
+        moves_NC = rectangle(values.astype(np.int16), sizes_N, fill=-1)
+        return MoveExamples(planes_of(boards_NB), moves_NC, sizes_N)
 
     def forward(self, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the candidates of some examples, float32 (N, C); -inf behind the last candidate."""
@@ -165,12 +167,3 @@ def chosen_moves(examples: MoveExamples, rows: npt.NDArray[np.int64]) -> npt.NDA
     """Candidates of some examples, int64 (N, C), -1 behind the last of each."""
     longest = int(examples.num_candidates_N[rows].max())
     return examples.moves_NC[rows, :longest].astype(np.int64)
-
-
-def padded(values: npt.NDArray[np.uint16], ends_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
-    """Ragged rows as a rectangle, int16 (N, C), -1 behind the end of each: row i ends before `ends_N[i]`."""
-    sizes_N = np.diff(ends_N, prepend=0)
-    inside_NC = np.arange(sizes_N.max(initial=0)) < sizes_N[:, None]
-    rows_NC = np.full(inside_NC.shape, -1, np.int16)
-    rows_NC[inside_NC] = values
-    return rows_NC

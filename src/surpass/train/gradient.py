@@ -22,16 +22,15 @@ from surpass.clock import spent
 from surpass.losses import Loss, Target
 from surpass.losses.base import cross_entropy_slopes
 from surpass.models.embedding import added_in_place
+from surpass.ragged import rectangle
 from surpass.train.order import Rows
 
 
 def padded_probs(probs: Sequence[npt.NDArray[np.float32]]) -> Tensor:
     """Ragged label probabilities as float32 (N, C), zero behind the last candidate."""
     sizes_N = np.array([len(row) for row in probs], np.int64)
-    padded_NC = np.zeros((len(probs), sizes_N.max(initial=0)), np.float32)
-    if len(probs):
-        padded_NC[np.arange(padded_NC.shape[1]) < sizes_N[:, None]] = np.concatenate(probs)
-    return torch.from_numpy(padded_NC)
+    values = np.concatenate([*probs, np.zeros(0, np.float32)]).astype(np.float32, copy=False)
+    return torch.from_numpy(rectangle(values, sizes_N))
 
 
 class Batch(NamedTuple):
