@@ -23,8 +23,8 @@ import torch
 from measured import Measured, seconds
 from safetensors.torch import save_file
 
-from surpass.artifact import Artifact
 from surpass.stages import TRUTH, Context, Examples, Features, Fit, Label, Stage
+from surpass.store.artifact import Artifact
 from surpass.tasks import find_task
 from surpass.train.one_pass import SHARD_BYTES
 from surpass.train.recipe import Recipe

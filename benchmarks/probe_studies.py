@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from surpass.artifact import Artifact
 from surpass.engine.graph import outstanding
 from surpass.lineage import ancestry
 from surpass.stages import Context, Features, Fit, Stage, Stop
 from surpass.store import Store
+from surpass.store.artifact import Artifact
 from surpass.study import Study, targets
 from surpass.tasks import find_task
 from surpass.train.lanes import Lane

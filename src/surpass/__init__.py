@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from surpass.engine.inline import Settings
     from surpass.errors import ConfigError, DataError, StoreError, SurpassError
     from surpass.experiment import run
-    from surpass.opening import open_store
     from surpass.recipes import RECIPES, find_recipe
     from surpass.results import Results
     from surpass.stats import PgrEstimate, estimate_pgr, pgr
     from surpass.store import Store
+    from surpass.store.opening import open_store
     from surpass.study import Study
     from surpass.tasks.chess import ChessTask
     from surpass.train.recipe import Recipe
@@ -33,7 +33,7 @@ _HOMES = {
     "surpass.engine.inline": ("Settings",),
     "surpass.errors": ("ConfigError", "DataError", "StoreError", "SurpassError"),
     "surpass.experiment": ("run",),
-    "surpass.opening": ("open_store",),
+    "surpass.store.opening": ("open_store",),
     "surpass.recipes": ("RECIPES", "find_recipe"),
     "surpass.results": ("Results",),
     "surpass.stats": ("PgrEstimate", "estimate_pgr", "pgr"),

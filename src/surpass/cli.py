@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surpass.errors import ConfigError, SurpassError
-from surpass.figure_command import figure, table
-from surpass.interrupt import end_with_failures, stop_on_signals
-from surpass.ladder.commands import ladder_app
-from surpass.models.commands import models_app
-from surpass.options import (
+from surpass.commands.figure import figure, table
+from surpass.commands.options import (
     DEFAULT_STORE,
     Json,
     MicroBatch,
@@ -30,11 +26,15 @@ from surpass.options import (
     existing_store,
     print_json,
 )
-from surpass.profile_command import profile
+from surpass.commands.profile import profile
+from surpass.commands.report import report, report_of_run
+from surpass.commands.rewards import reasoning
+from surpass.commands.store import store_app
+from surpass.errors import ConfigError, SurpassError
+from surpass.interrupt import end_with_failures, stop_on_signals
+from surpass.ladder.commands import ladder_app
+from surpass.models.commands import models_app
 from surpass.recipes.finding import find_study
-from surpass.report_command import report, report_of_run
-from surpass.rewards_command import reasoning
-from surpass.store_commands import store_app
 from surpass.world.commands import world_app
 
 if TYPE_CHECKING:
@@ -138,12 +138,12 @@ def run(
 
     Interrupted, it goes on where it was when run again; finished, it only shows the table.
     """
+    from surpass.commands.watching import Shown, print_stage, reproducing
     from surpass.engine.engines import engine_of_command
     from surpass.engine.work import Settings
     from surpass.experiment import run as run_study
     from surpass.experiment import run_stage, stage_of
-    from surpass.opening import open_store
-    from surpass.watching import Shown, print_stage, reproducing
+    from surpass.store.opening import open_store
 
     settings = Settings(
         threads=threads,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from surpass.artifact import Artifact
 from surpass.engine.engines import find_engine
 from surpass.engine.graph import outstanding
 from surpass.engine.progress import Display, Silent
@@ -15,12 +14,13 @@ from surpass.engine.work import Settings
 from surpass.errors import ConfigError, StoreError
 from surpass.finding import found, known
 from surpass.models.sources import resolve
-from surpass.opening import open_store
 from surpass.results import Results
 from surpass.rows import METRICS, LeftOut, Row
 from surpass.scoring import read_correct
 from surpass.stages import Stage
 from surpass.store import Store
+from surpass.store.artifact import Artifact
+from surpass.store.opening import open_store
 from surpass.study import RowStages, Study, targets
 from surpass.trackers import Tracker, find_trackers
 from surpass.trackers.following import following

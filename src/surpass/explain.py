@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from surpass.engine.graph import outstanding
 from surpass.errors import ConfigError
-from surpass.records import RECORD
 from surpass.stages import Stage
 from surpass.store import Store
+from surpass.store.records import RECORD
 from surpass.study import Study, targets
 
 DONE, TO_DO = "done", "to do"

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from surpass.archive import ARTIFACTS, PAGE, RECORDS, REPORT, Member, describe, write_archive
-from surpass.artifact import MANIFEST, Artifact
 from surpass.disk import disk_errors
 from surpass.engine.graph import outstanding
 from surpass.errors import ConfigError, StoreError, SurpassError
@@ -17,13 +15,15 @@ from surpass.experiment import gather
 from surpass.identity import file_digest
 from surpass.lineage import ancestry
 from surpass.models.sources import resolve
-from surpass.records import KEPT, kept_files, recorded
 from surpass.report.document import document_of
 from surpass.report.document_file import as_bytes
 from surpass.report.study_entry import with_published
 from surpass.results import Results
 from surpass.stages import Compare, Features, Score, Stage
 from surpass.store import Store
+from surpass.store.archive import ARTIFACTS, PAGE, RECORDS, REPORT, Member, describe, write_archive
+from surpass.store.artifact import MANIFEST, Artifact
+from surpass.store.records import KEPT, kept_files, recorded
 from surpass.study import Study, targets
 
 WITH = ("results", "weights", "features", "all")

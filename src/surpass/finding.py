@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from surpass.artifact import Artifact
 from surpass.errors import StoreError
-from surpass.records import KEPT, recorded
 from surpass.stages import Stage
 from surpass.store import Store
+from surpass.store.artifact import Artifact
+from surpass.store.records import KEPT, recorded
 
 
 def known(stage: Stage, store: Store) -> Artifact | None:

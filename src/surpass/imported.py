@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from surpass.archive import REPORT
-from surpass.artifact import Artifact
 from surpass.errors import ConfigError, DataError
 from surpass.importing import STUDY
 from surpass.results import Results
 from surpass.store import Store
+from surpass.store.archive import REPORT
+from surpass.store.artifact import Artifact
 
 
 class Listed(NamedTuple):

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from surpass.archive import ARTIFACTS, RECORDS, REPORT, TOP, Member, extract
-from surpass.artifact import MANIFEST, Artifact, Damaged, read
 from surpass.disk import disk_errors, fsync_path
 from surpass.errors import ConfigError, DataError, SurpassError
 from surpass.identity import digest_of, file_digest
-from surpass.layout import make_temporary
-from surpass.records import KEPT, RECORD, keep_record, record_id
 from surpass.results import Results
 from surpass.store import Store
+from surpass.store.archive import ARTIFACTS, RECORDS, REPORT, TOP, Member, extract
+from surpass.store.artifact import MANIFEST, Artifact, Damaged, read
+from surpass.store.layout import make_temporary
+from surpass.store.records import KEPT, RECORD, keep_record, record_id
 
 STUDY = "study"
 _LONGEST_MANIFEST = 16 << 20

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from surpass import labels as lb
 from surpass import metrics
-from surpass.artifact import Artifact
 from surpass.errors import DataError
 from surpass.metrics.checks import Rows, rows_of
+from surpass.store.artifact import Artifact
 from surpass.tasks.checkers import same_answer
 
 if TYPE_CHECKING:

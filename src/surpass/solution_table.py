@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from surpass.reasoning.solutions import Solution
 
 if TYPE_CHECKING:
-    from surpass.artifact import Artifact
+    from surpass.store.artifact import Artifact
 
 SCHEMA = pa.schema(
     {

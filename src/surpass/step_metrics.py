@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from surpass import labels as lb
-from surpass.artifact import Artifact
 from surpass.errors import DataError
 from surpass.finding import found
 from surpass.grouping import grouped
@@ -30,6 +29,7 @@ from surpass.stages import Label, Score
 from surpass.stats.values import harmonic_values, share_values, value_pgr
 from surpass.step_pool import Pool, best_of
 from surpass.store import Store
+from surpass.store.artifact import Artifact
 from surpass.study import RowStages, Study
 
 ACCURACY, BALANCED, FIRST_ERROR = "step accuracy", "balanced step accuracy", "first-error F1"

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from surpass import labels as lb
-from surpass.artifact import Artifact
 from surpass.reasoning.best_of_n import best_of_n
 from surpass.reasoning.reductions import correctness, solution_scores
+from surpass.store.artifact import Artifact
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from surpass.errors import ConfigError, DataError
 from surpass.finding import found
-from surpass.opening import open_store
 from surpass.reasoning.reductions import Neutral, correctness
 from surpass.reasoning.solutions import Solution
 from surpass.stages import Context, ModelStage
 from surpass.store import Store
+from surpass.store.opening import open_store
 from surpass.tasks.process_table import step_tables
 
 Floats = npt.NDArray[np.float64]

@@ -13,18 +13,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from surpass.artifact import Damaged, glance, read
 from surpass.disk import disk_errors
 from surpass.errors import StoreError
-from surpass.far_upkeep import erase, hide, put_back
-from surpass.layout import make_temporary
-from surpass.records import KEPT, RECORD, keep_record
 from surpass.stages import Features
 from surpass.store import Store
+from surpass.store.artifact import Damaged, glance, read
+from surpass.store.far_upkeep import erase, hide, put_back
+from surpass.store.layout import make_temporary
+from surpass.store.records import KEPT, RECORD, keep_record
+from surpass.store.urls import UrlStore
+from surpass.store.usage import SHORT_ID
+from surpass.store.uses import Claim
 from surpass.upkeep import DAMAGED, LEFT_OVER, SCRATCH, Entry, Plan, Rules
-from surpass.url_store import UrlStore
-from surpass.usage import SHORT_ID
-from surpass.uses import Claim
 
 _GC = "gc"
 _LOOKS = 5

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from surpass.artifact import MANIFEST, glance
 from surpass.disk import disk_errors
 from surpass.engine.graph import outstanding
-from surpass.far_artifacts import key_of
-from surpass.far_upkeep import entries, scratch
-from surpass.far_upkeep import left_over as far_left_over
-from surpass.layout import kinds, left_over, sorted_entries
 from surpass.lineage import ancestry, reads
 from surpass.stages import Features
 from surpass.store import Store
+from surpass.store.artifact import MANIFEST, glance
+from surpass.store.far_artifacts import key_of
+from surpass.store.far_upkeep import entries, scratch
+from surpass.store.far_upkeep import left_over as far_left_over
+from surpass.store.layout import kinds, left_over, sorted_entries
+from surpass.store.urls import UrlStore
+from surpass.store.usage import SHORT_ID, folder_bytes, last_change
+from surpass.store.uses import Busy
 from surpass.study import Study, targets
-from surpass.url_store import UrlStore
-from surpass.usage import SHORT_ID, folder_bytes, last_change
-from surpass.uses import Busy
 
 SCRATCH_SECONDS = 86400.0
 """Scratch and damaged artifacts are kept for so long where no age is given."""

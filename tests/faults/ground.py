@@ -27,10 +27,10 @@ from faults.wire import Wire
 from processes import Child, Ended
 from reference.object_stores import BUCKET
 from reference.object_stores import environment as s3_environment
-from surpass.objects import Objects
-from surpass.opening import open_store
 from surpass.store import Store
-from surpass.url_store import UrlStore
+from surpass.store.objects import Objects
+from surpass.store.opening import open_store
+from surpass.store.urls import UrlStore
 
 STUDY = ("chess", "pairs=1-2", "seeds=1", "num_train=100", "num_test=60", "epochs=5", "batch_size=4")
 NUM_STAGES = {"graph": 18, "chess": 14}

@@ -17,7 +17,7 @@ from faults.stages import noted
 from faults.wire import turned
 from processes import Child, Ended
 from reference.object_stores import change
-from surpass.url_store import UrlStore
+from surpass.store.urls import UrlStore
 
 DAY = 86400.0
 KILLED = -signal.SIGKILL

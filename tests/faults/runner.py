@@ -77,7 +77,7 @@ def run_graph(engine: str, store: str, log: str, told: str) -> int:
     from surpass.engine.work import Settings
     from surpass.errors import StoreError, SurpassError
     from surpass.interrupt import stop_on_signals
-    from surpass.opening import open_store
+    from surpass.store.opening import open_store
 
     try:
         with stop_on_signals() as stop:

@@ -40,8 +40,8 @@ def install() -> None:
         changed = os.uname_result((real.sysname, shim["host"], real.release, real.version, real.machine))
         os.uname = lambda: changed
     if "stale" in shim:
-        from surpass import lease
-        from surpass.url_store import UrlStore
+        from surpass.store import lease
+        from surpass.store.urls import UrlStore
 
         near, far = lease.acquire.__kwdefaults__, UrlStore.__init__.__kwdefaults__
         near |= {"stale_seconds": shim["stale"], "heartbeat_seconds": shim["beat"]}

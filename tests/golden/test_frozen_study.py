@@ -17,10 +17,10 @@ import torch
 
 from reference.language import save_tiny, write_texts
 from surpass import Study, run
-from surpass.artifact import Artifact
 from surpass.labels import rows
 from surpass.results import Results
 from surpass.store import Store
+from surpass.store.artifact import Artifact
 from surpass.tasks import find_task
 from surpass.train.recipe import Recipe
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from processes import nursery
 from surpass import Study, find_recipe, run
-from surpass.artifact import Artifact
 from surpass.errors import Stopped
 from surpass.labels import rows, truth_labels
 from surpass.losses import LOSSES
@@ -21,6 +20,7 @@ from surpass.models.sources import resolve
 from surpass.results import Results
 from surpass.stages import Score
 from surpass.store import Store
+from surpass.store.artifact import Artifact
 from surpass.study import targets
 from surpass.tasks.chess import ChessTask
 from surpass.train.loop import Labels, Running, fit

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from surpass.artifact import Artifact
 from surpass.stages import Context, Stage
+from surpass.store.artifact import Artifact
 
 
 @dataclass

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from surpass.objects import Objects
+from surpass.store.objects import Objects
 
 BUCKET = "bucket"
 _PATIENCE_SECONDS = 60.0

@@ -15,9 +15,6 @@ import pytest
 
 from processes import STUDY
 from reference import upkeep as twin
-from surpass import archive as archive_module
-from surpass.archive import INDEX, Member, describe, extract, refusal, write_archive
-from surpass.artifact import known_digests
 from surpass.errors import ConfigError, DataError, StoreError
 from surpass.experiment import run
 from surpass.exporting import WITH, export
@@ -27,9 +24,12 @@ from surpass.importing import STUDY as KIND
 from surpass.importing import import_archive
 from surpass.overrides import override
 from surpass.recipes import find_recipe
-from surpass.records import RECORD
 from surpass.results import Results
 from surpass.store import Store
+from surpass.store import archive as archive_module
+from surpass.store.archive import INDEX, Member, describe, extract, refusal, write_archive
+from surpass.store.artifact import known_digests
+from surpass.store.records import RECORD
 from surpass.study import Study
 
 CHANGES = (*STUDY[1:], "methods=naive,early_stop")

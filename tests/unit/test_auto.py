@@ -16,10 +16,10 @@ from surpass.engine.graph import outstanding
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError
 from surpass.identity import execution_field
-from surpass.opening import open_store
 from surpass.recipes.finding import find_study
 from surpass.stages import Context, Fit, Stage
 from surpass.store import Store
+from surpass.store.opening import open_store
 from surpass.study import targets
 
 

@@ -10,11 +10,11 @@ from safetensors.numpy import load_file
 
 from reference.bench import Bench, same_state, state_of, table_of
 from reference.studies import CHESS
-from surpass.artifact import Artifact
 from surpass.errors import ConfigError
 from surpass.models.moves import MoveChoice
 from surpass.models.sources import resolve
 from surpass.stages import TRUTH, Blend, Examples, Fit, Label, Stop, Truth
+from surpass.store.artifact import Artifact
 from surpass.tasks.planted import PlantedTask
 from surpass.train.recipe import Recipe
 

@@ -14,10 +14,10 @@ import pytest
 from reference import metrics as reference
 from reference.studies import ToyTask, some_examples
 from surpass import labels as lb
-from surpass.artifact import Artifact
 from surpass.errors import DataError
 from surpass.rows import GROUPED, METRICS
 from surpass.stages import Compare, Context, Label, Score, Stage, Truth
+from surpass.store.artifact import Artifact
 from surpass.tasks.checkers import exact
 
 IDS = ["a", "b", "c", "d"]

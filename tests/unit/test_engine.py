@@ -18,9 +18,9 @@ from surpass.engine.inline import Settings, manifest_of, run
 from surpass.engine.progress import Silent
 from surpass.errors import DataError, MissingExtraError, Stopped, StoreError, SurpassError
 from surpass.identity import execution_field
-from surpass.lease import acquire
 from surpass.stages import Context, Stage
 from surpass.store import Store
+from surpass.store.lease import acquire
 
 TESTS = Path(__file__).parent.parent
 

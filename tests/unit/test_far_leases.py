@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from reference.object_stores import BUCKET, environment, erring
-from surpass import far_leases as module
 from surpass.errors import StoreError
-from surpass.far_leases import FarLeases
 from surpass.identity import digest_of
-from surpass.objects import Objects
 from surpass.owner import Owner
+from surpass.store import far_leases as module
+from surpass.store.far_leases import FarLeases
+from surpass.store.objects import Objects
 
 ID = digest_of("stage")
 KEY = f"leases/{ID}.json"

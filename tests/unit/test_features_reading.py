@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 
 from reference.language import save_tiny
 from reference.studies import some_examples
-from surpass.artifact import Artifact
 from surpass.errors import DataError
 from surpass.stages import Context, Features
+from surpass.store.artifact import Artifact
 from surpass.train import features as module
 from surpass.train.features import lost_tokens, own_head, read_states, shape_of_states, states_of
 

@@ -409,7 +409,7 @@ class TestTogether:
 
     def test_two_engines_on_one_store(self, fit, store):
         """One of the heads is being trained elsewhere: the others are trained here, and it is waited for."""
-        from surpass.lease import acquire
+        from surpass.store.lease import acquire
 
         fits = [fit(seed=seed) for seed in range(3)]
         lease = acquire(store.leases, fits[1].id)
@@ -432,7 +432,7 @@ class TestTogether:
 
     def test_heads_are_trained_while_another_process_reads(self, folder, fit, store):
         """A pass that somebody else makes does not hold up heads whose states are there."""
-        from surpass.lease import acquire
+        from surpass.store.lease import acquire
 
         head = fit()
         run_inline([head.features], store)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from surpass import lease as lease_module
 from surpass.errors import StoreError
-from surpass.lease import Lease, acquire
 from surpass.owner import Owner
+from surpass.store import lease as lease_module
+from surpass.store.lease import Lease, acquire
 
 ID = "stage"
 
@@ -120,7 +120,7 @@ def test_ages_are_told_by_the_clock_of_the_file_system(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from surpass.lease import acquire
+from surpass.store.lease import acquire
 lease = acquire(Path(sys.argv[1]), "stage")
 print(lease is not None, flush=True)
 time.sleep(60)
@@ -192,7 +192,7 @@ def test_a_forked_child_does_not_hold_or_release(tmp_path: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
-from surpass.lease import acquire
+from surpass.store.lease import acquire
 lease = acquire(Path(sys.argv[1]), "stage")
 child = os.fork()
 if child == 0:
@@ -209,7 +209,7 @@ print(os.waitstatus_to_exitcode(status), lease.held())
 COUNTER = """
 import os, sys, time
 from pathlib import Path
-from surpass.lease import acquire
+from surpass.store.lease import acquire
 folder, gate, counter, inside, rounds = (Path(arg) for arg in sys.argv[1:])
 while not gate.exists():
     time.sleep(0.001)
@@ -240,7 +240,7 @@ def test_eight_processes_never_hold_it_together(tmp_path: Path) -> None:
 HEIR = """
 import sys, time
 from pathlib import Path
-from surpass.lease import acquire
+from surpass.store.lease import acquire
 folder, gate, num_ids = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 while not gate.exists():
     time.sleep(0.001)
@@ -274,7 +274,7 @@ def test_exactly_one_of_many_heirs_takes_over(tmp_path: Path) -> None:
 DOOMED = """
 import builtins, io, os, signal, sys
 from pathlib import Path
-from surpass.lease import acquire
+from surpass.store.lease import acquire
 
 def doom(fatal):
     calls = 0

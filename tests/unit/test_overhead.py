@@ -16,7 +16,7 @@ from surpass import labels as lb
 from surpass.engine.inline import run
 from surpass.scoring import _Recent
 from surpass.store import Store
-from surpass.usage import usage
+from surpass.store.usage import usage
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

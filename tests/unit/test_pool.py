@@ -24,10 +24,10 @@ from surpass.engine.engines import ENGINES, find_engine
 from surpass.engine.progress import Silent
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError, DataError, Stopped, SurpassError
-from surpass.lease import acquire
 from surpass.recipes import find_recipe
 from surpass.stages import Stage
 from surpass.store import Store
+from surpass.store.lease import acquire
 
 TESTS = Path(__file__).parent.parent
 Engine = Callable[..., int]

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference import protocol as reference
-from surpass.artifact import Artifact
 from surpass.errors import ConfigError, DataError
 from surpass.identity import identity_fields
 from surpass.labels import label_table
 from surpass.stages import Context, Examples, Label, Score
+from surpass.store.artifact import Artifact
 from surpass.tasks import protocol
 from surpass.tasks.pair_table import EMPTY, PairColumns, read_pairs
 from surpass.tasks.preference import EQUAL, PreferenceTask, first_or_second

@@ -15,9 +15,9 @@ from reference.language import save_tiny, write_texts
 from surpass.cli import app
 from surpass.clock import ELSEWHERE, KINDS, Clock, running, spent
 from surpass.errors import ConfigError
-from surpass.opening import open_store
 from surpass.profiling import SAID_HERE, profile, said_here
 from surpass.recipes.finding import find_study
+from surpass.store.opening import open_store
 
 CHESS = ["chess", "pairs=1-2", "seeds=1", "num_train=64", "num_test=32", "epochs=1"]
 PLANTED = ["planted", "seeds=1", "num_train=64", "num_test=32", "epochs=2"]

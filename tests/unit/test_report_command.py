@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from processes import STUDY, nursery
+from surpass.commands.report import is_file, report_of_run, require_page, sections
 from surpass.errors import ConfigError
 from surpass.report.document import made_of, read_document
-from surpass.report_command import is_file, report_of_run, require_page, sections
 
 OTHER = ("planted", "pairs=linear:4>linear:all", "seeds=1", "num_train=64", "num_test=60", "epochs=1")
 

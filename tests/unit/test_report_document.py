@@ -22,7 +22,6 @@ from surpass.exporting import export
 from surpass.identity import digest_of, file_digest
 from surpass.importing import import_archive
 from surpass.metrics import calibration_bins, error_correlation
-from surpass.opening import open_store
 from surpass.report.board_svg import board_svg
 from surpass.report.document import checked, document_of, made_of, read_document, write_document
 from surpass.report.joining import joined
@@ -32,6 +31,7 @@ from surpass.report.shown_examples import LONGEST_TEXT, shown_examples
 from surpass.report.terminal import footnotes, headline
 from surpass.rows import METRICS
 from surpass.stats import mean_interval
+from surpass.store.opening import open_store
 from surpass.study import Study
 from surpass.tasks.planted import PlantedTask
 from surpass.train.recipe import Recipe
@@ -334,8 +334,8 @@ class TestProvenance:
         def refuse(*_: object) -> str:
             raise AssertionError("read for its digest")
 
-        monkeypatch.setattr("surpass.artifact.file_digest", refuse)
-        monkeypatch.setattr("surpass.artifact.known_digests", {})
+        monkeypatch.setattr("surpass.store.artifact.file_digest", refuse)
+        monkeypatch.setattr("surpass.store.artifact.known_digests", {})
         assert Provenance(STUDY, finished[0], CALLED).stages
 
     def test_a_study_that_is_not_finished(self, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from reference.authors import sample_of_authors, save_reasoner
+from surpass.commands.rewards import reasoning
 from surpass.engine.inline import run
 from surpass.errors import ConfigError, StoreError
 from surpass.recipes.reasoning import find_reward_study, reasoning_world
@@ -17,7 +18,6 @@ from surpass.report.plot import BLUE, Line, Panel, svg, x_ticks, y_ticks
 from surpass.report.rewards import efficiency_sentences, picture, print_rewards, shown_sizes, verdict
 from surpass.reward_results import Rated, alone, gather, read_ratings
 from surpass.reward_study import RewardStudy
-from surpass.rewards_command import reasoning
 from surpass.stages import Fit, RollOuts
 from surpass.store import Store
 from surpass.tasks import find_task

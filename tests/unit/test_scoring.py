@@ -11,12 +11,12 @@ import pytest
 
 from reference import metrics as reference
 from reference.studies import ToyTask, some_examples
-from surpass.artifact import Artifact
 from surpass.errors import DataError
 from surpass.labels import label_table
 from surpass.rows import GROUPED, METRICS
 from surpass.scoring import Group, read_correct, read_groups
 from surpass.stages import Compare, Context, Label, Score, Stage, Truth
+from surpass.store.artifact import Artifact
 
 IDS = ["a", "b", "c", "d"]
 SIZES = [2, 3, 1, 2]

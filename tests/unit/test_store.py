@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from surpass import artifact as artifact_module
-from surpass import store as store_module
+import surpass.store as store_package
+from surpass.disk import atomic_write
 from surpass.errors import ConfigError, StoreError
 from surpass.identity import digest_of
 from surpass.owner import Owner
-from surpass.store import Artifact, Store, atomic_write
+from surpass.store import Artifact, Store
+from surpass.store import artifact as artifact_module
 
 ID = digest_of("one")
 OTHER = digest_of("other")
@@ -688,7 +689,7 @@ import importlib.util, sys, types
 package = types.ModuleType("surpass")  # without what the package itself imports
 package.__path__ = importlib.util.find_spec("surpass").submodule_search_locations
 sys.modules["surpass"] = package
-import surpass.store, surpass.lease, surpass.identity
+import surpass.store, surpass.store.lease, surpass.identity
 print(sorted({"numpy", "pyarrow", "torch", "rich", "chess", "asyncio", "subprocess"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -696,7 +697,7 @@ print(sorted({"numpy", "pyarrow", "torch", "rich", "chess", "asyncio", "subproce
 
 
 def test_public_names() -> None:
-    assert store_module.__all__ == ["Artifact", "Draft", "Problem", "Store", "atomic_write"]
+    assert store_package.__all__ == ["Artifact", "Draft", "Problem", "Store"]
 
 
 def test_scratch_of_a_stage_that_is_published_is_cleaned(tmp_path):

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from surpass import batch
-from surpass.batch import DEAR_SECONDS
 from surpass.errors import StoreError
 from surpass.identity import digest_of
-from surpass.store import Store
+from surpass.store import Store, batch
+from surpass.store.batch import DEAR_SECONDS
 
 ID = digest_of("one")
 

@@ -19,15 +19,15 @@ import pytest
 
 from reference.object_stores import BUCKET, change, environment, erring, flipped
 from reference.studies import diamonds
-from surpass.artifact import Artifact
 from surpass.engine import inline
 from surpass.errors import StoreError
-from surpass.far_artifacts import key_of
 from surpass.identity import digest_of
-from surpass.objects import Objects
 from surpass.stages import Stage
 from surpass.store import Store
-from surpass.url_store import UrlStore
+from surpass.store.artifact import Artifact
+from surpass.store.far_artifacts import key_of
+from surpass.store.objects import Objects
+from surpass.store.urls import UrlStore
 
 ID, OTHER = digest_of("one"), digest_of("other")
 CONTENT = b"weights" * 100
@@ -190,8 +190,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from surpass.identity import digest_of
-from surpass.objects import Objects
-from surpass.url_store import UrlStore
+from surpass.store.objects import Objects
+from surpass.store.urls import UrlStore
 
 url, cache, fatal = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 calls = 0
@@ -244,7 +244,7 @@ class TestLeftOvers:
         store.objects.write(f"files/fit/{ID}/{'1' * 16}/weights.safetensors", b"x")
         assert store.verify() == []
         assert store.clean_tmp() == []
-        from surpass.far_upkeep import left_over
+        from surpass.store.far_upkeep import left_over
 
         assert [one.name for one in left_over(store, 0.0)] == [
             f"files/fit/{ID}/{'1' * 16}",

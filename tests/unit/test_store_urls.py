@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from reference.object_stores import BUCKET, change, environment, flipped
-from surpass.artifact import Artifact
 from surpass.errors import ConfigError, MissingExtraError, StoreError
-from surpass.far_root import open_far_root
 from surpass.identity import digest_of
-from surpass.objects import Objects
-from surpass.opening import open_store
 from surpass.store import Store
-from surpass.url_store import UrlStore
+from surpass.store.artifact import Artifact
+from surpass.store.far_root import open_far_root
+from surpass.store.objects import Objects
+from surpass.store.opening import open_store
+from surpass.store.urls import UrlStore
 
 ID, OTHER = digest_of("one"), digest_of("other")
 Opens = Callable[[str], Store]

@@ -18,11 +18,11 @@ from surpass.disk import atomic_write
 from surpass.engine import inline
 from surpass.errors import DataError
 from surpass.identity import digest_of, execution_field
-from surpass.layout import make_temporary, remove_temporary
 from surpass.owner import Owner
 from surpass.stages import Context
 from surpass.store import Store
-from surpass.uses import tidy
+from surpass.store.layout import make_temporary, remove_temporary
+from surpass.store.uses import tidy
 
 MINE, DEAD, AWAY, LONE = (digest_of(name) for name in ("mine", "dead", "away", "lone"))
 

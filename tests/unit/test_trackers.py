@@ -14,10 +14,10 @@ import pytest
 
 import surpass
 from processes import STUDY
-from surpass.artifact import Artifact
 from surpass.errors import ConfigError, MissingExtraError, SurpassError
 from surpass.overrides import override
 from surpass.store import Store
+from surpass.store.artifact import Artifact
 from surpass.trackers import TRACKERS, find_trackers
 from surpass.trackers.following import POINTS, Following, config_of, curve_of, following
 

@@ -17,24 +17,24 @@ import pytest
 
 from reference import upkeep as twin
 from reference.studies import Note, ToyTask, diamonds, some_examples, write_model
+from surpass.commands.store import seconds_of, study_of
 from surpass.engine.inline import manifest_of, run
 from surpass.errors import ConfigError, StoreError, SurpassError
 from surpass.explain import DONE, distance, explain, explain_one, flat, nearest
 from surpass.identity import digest_of, execution_field
-from surpass.layout import kinds
-from surpass.lease import acquire
 from surpass.lineage import reads
 from surpass.recipes.chess import FINE_TUNING
-from surpass.records import RECORD, keep_record, recorded
 from surpass.report.upkeep import in_words, words
 from surpass.stages import Stage
 from surpass.store import Store
-from surpass.store_commands import seconds_of, study_of
+from surpass.store.layout import kinds
+from surpass.store.lease import acquire
+from surpass.store.records import RECORD, keep_record, recorded
+from surpass.store.usage import held, usage
+from surpass.store.uses import busy
 from surpass.study import Study, targets
 from surpass.sweeping import sweep
 from surpass.upkeep import SCRATCH, Plan, Rules, plan, reachable, rules_for
-from surpass.usage import held, usage
-from surpass.uses import busy
 
 DAY = 86400.0
 GONE_OWNER = {"host": "elsewhere", "boot": "", "namespace": "", "pid": 1, "started": ""}

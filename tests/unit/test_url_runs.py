@@ -24,16 +24,16 @@ from surpass.engine.inline import manifest_of
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError, Stopped, StoreError
 from surpass.explain import explain_one
-from surpass.far_artifacts import key_of
 from surpass.overrides import override
 from surpass.recipes import find_recipe
-from surpass.records import RECORD, recorded
 from surpass.stages import Stage
 from surpass.store import Store
+from surpass.store.far_artifacts import key_of
+from surpass.store.records import RECORD, recorded
+from surpass.store.urls import UrlStore
+from surpass.store.usage import Share, usage
 from surpass.sweeping import sweep
 from surpass.upkeep import SCRATCH, Rules, plan
-from surpass.url_store import UrlStore
-from surpass.usage import Share, usage
 
 TESTS = Path(__file__).parent.parent
 DAY = 86400.0
@@ -86,7 +86,7 @@ import sys
 from pathlib import Path
 from reference.studies import diamonds
 from surpass.engine.inline import run
-from surpass.url_store import UrlStore
+from surpass.store.urls import UrlStore
 
 url, cache, log, seconds = sys.argv[1:]
 store = UrlStore(url, cache=Path(cache), stale_seconds=3.0, beat_seconds=0.5)

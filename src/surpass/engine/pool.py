@@ -22,7 +22,6 @@ from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from surpass.batch import sync_file_system
 from surpass.disk import disk_errors
 from surpass.engine.crew import (
     Lost,
@@ -41,6 +40,7 @@ from surpass.engine.progress import Display, Silent
 from surpass.engine.work import Settings
 from surpass.stages import Stage
 from surpass.store import Store
+from surpass.store.batch import sync_file_system
 
 _START = (
     "import atexit, json, os, sys; sys.path[:] = json.loads(sys.argv[2]); "

@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from surpass.batch import Batch
 from surpass.engine.graph import Graph
 from surpass.engine.logs import LOG
 from surpass.engine.messages import Ended, Failure, Finished, Halted, Message, Record, Setup, Share, Started
 from surpass.engine.progress import Silent
 from surpass.engine.work import Settings, Work
 from surpass.errors import Stopped, StoreError, SurpassError
-from surpass.layout import MARKER
-from surpass.opening import open_store
 from surpass.stages import Context, Stage
 from surpass.store import Draft, Store
+from surpass.store.batch import Batch
+from surpass.store.layout import MARKER
+from surpass.store.opening import open_store
 
 _REPORT_SECONDS = 0.2
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from surpass.artifact import Artifact
-from surpass.batch import DEAR_SECONDS
 from surpass.disk import disk_errors, is_disk_full, store_error
 from surpass.engine.graph import Graph
 from surpass.engine.logs import keep_traceback, log_path
@@ -20,8 +18,10 @@ from surpass.errors import DataError, Stopped, StoreError, SurpassError
 from surpass.lineage import reads
 from surpass.stages import Context, Stage
 from surpass.store import Draft, Store
+from surpass.store.artifact import Artifact
+from surpass.store.batch import DEAR_SECONDS
+from surpass.store.uses import Claim
 from surpass.train.mesh import Mesh
-from surpass.uses import Claim
 
 WAIT_SECONDS = 0.25
 """How soon to look again at stages that other processes are at."""

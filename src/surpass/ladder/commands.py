@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from surpass.commands.options import Json, print_json
 from surpass.durations import duration
 from surpass.errors import Stopped
 from surpass.interrupt import stop_on_signals
 from surpass.models.card import describe, read_card
-from surpass.options import Json, print_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

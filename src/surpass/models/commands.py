@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
+from surpass.commands.options import Json, print_json
 from surpass.errors import ConfigError
 from surpass.models.packaged.cache import cache_folder, is_there
 from surpass.models.packaged.fetch import fetch, find, place, remove
 from surpass.models.packaged.table import PACKAGED
 from surpass.models.sources import resolve
-from surpass.options import Json, print_json
 
 models_app = typer.Typer(
     name="models",

@@ -12,26 +12,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from surpass.artifact import Artifact
 from surpass.data.catalog import DATA_SETS
 from surpass.data.solutions_catalog import FORMS
 from surpass.durations import duration
 from surpass.engine.graph import outstanding
 from surpass.engine.progress import Estimate
 from surpass.errors import ConfigError
-from surpass.far_root import is_there
 from surpass.methods import describe_method, method_names
 from surpass.models.packaged.table import PACKAGED
 from surpass.models.sources import ladder_names, reasoner_names, resolve
-from surpass.objects import is_url
 from surpass.recipes import RECIPES
 from surpass.stages import Stage
 from surpass.store import Store
+from surpass.store.artifact import Artifact
+from surpass.store.far_root import is_there
+from surpass.store.objects import is_url
+from surpass.store.urls import UrlStore
+from surpass.store.usage import held as held_by
 from surpass.study import Study, targets
 from surpass.tasks import TASKS
 from surpass.tasks.process import PUBLISHED
-from surpass.url_store import UrlStore
-from surpass.usage import held as held_by
 
 _ID_DIGITS = 8
 _DIGEST_DIGITS = 64

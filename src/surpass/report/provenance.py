@@ -9,13 +9,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from surpass.artifact import Artifact, Damaged, read
 from surpass.engine.graph import outstanding
 from surpass.errors import StoreError
-from surpass.layout import folder_name
-from surpass.records import recorded
 from surpass.stages import Features, Stage
 from surpass.store import Store
+from surpass.store.artifact import Artifact, Damaged, read
+from surpass.store.layout import folder_name
+from surpass.store.records import recorded
 from surpass.study import RowStages, Study, targets
 
 _ID_DIGITS = 12

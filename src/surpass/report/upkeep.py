@@ -17,8 +17,8 @@ from surpass.report.analysis import errors_table
 from surpass.report.listing import print_plain
 from surpass.report.terminal import print_results
 from surpass.store import Problem
+from surpass.store.usage import Share, Usage
 from surpass.upkeep import ARTIFACT, DAMAGED, LEFT_OVER, SCRATCH, Entry
-from surpass.usage import Share, Usage
 
 if TYPE_CHECKING:
     from surpass.imported import ImportedStudy, Listed

@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from surpass.artifact import Artifact
 from surpass.clock import ELSEWHERE
 from surpass.errors import SurpassError
 from surpass.identity import digest_of, identity_fields
+from surpass.store.artifact import Artifact
 from surpass.tasks import Task
 
 TRUTH: Literal["truth"] = "truth"

@@ -26,10 +26,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from surpass.artifact import Artifact
 from surpass.errors import DataError
 from surpass.models.names import ReadOut, read_name
 from surpass.models.sources import resolve
+from surpass.store.artifact import Artifact
 
 if TYPE_CHECKING:
     from surpass.stages import Context, Features

@@ -26,8 +26,8 @@ from surpass.models.folders import WEIGHTS
 from surpass.models.sources import resolve
 
 if TYPE_CHECKING:
-    from surpass.artifact import Artifact
     from surpass.stages import ModelStage
+    from surpass.store.artifact import Artifact
 
 Buffers = dict[str, Tensor]
 

@@ -150,11 +150,7 @@ def _fit(
     labelled = _Labelled(labels, kept.get("memory"))
     order = batches(len(labels.probs), recipe, seed, start, groups_of(examples))
     for step, (rows, own_seed) in enumerate(zip(order, _step_seeds(seed, start), strict=False), start):
-        # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
-        torch.default_generator.manual_seed(own_seed)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step, num_steps)
-        optimizer.zero_grad()
+        _begin(optimizer, recipe.rate(step, num_steps), own_seed)
         with spent("data"):
             batch = labelled.batch(rows)
         kept["losses"][step] = accumulate(
@@ -182,6 +178,15 @@ def _fit(
     if average is not None:
         average.apply()
     return kept["losses"]
+
+
+def _begin(optimizer: Optimizer | AdamW, rate: float, seed: int) -> None:
+    """A step begins: with this rate, no gradient, and the model's own randomness from the seed."""
+    # Not torch.manual_seed, which looks for other devices, and took a quarter of a small model's step.
+    torch.default_generator.manual_seed(seed)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
 
 
 def _save(

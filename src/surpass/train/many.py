@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from surpass import labels as lb
-from surpass.artifact import Artifact
 from surpass.clock import spent
 from surpass.errors import DataError, SurpassError
 from surpass.models.adapters import find_adapter
 from surpass.models.heads import Scored, new_head, with_hidden
+from surpass.store.artifact import Artifact
 from surpass.train.features import lost_tokens, own_head, shape_of_states, states_of
 from surpass.train.heads import fit_heads
 from surpass.train.lanes import Lane, Trained

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from surpass.artifact import Artifact
 from surpass.environment import DEVICE
 from surpass.errors import Stopped, SurpassError
 from surpass.models.device import place
+from surpass.store.artifact import Artifact
 from surpass.train.mesh import Done, Failed, Halt, Halted, Record, Setup, Share
 from surpass.train.ranks import Ranks
 

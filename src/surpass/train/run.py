@@ -35,8 +35,8 @@ from surpass.train.mesh_state import gathered
 from surpass.train.way import Way
 
 if TYPE_CHECKING:
-    from surpass.artifact import Artifact
     from surpass.stages import Context, Fit, Stop
+    from surpass.store.artifact import Artifact
 
 INITIAL_WEIGHTS = 2**32
 """Beside the seed: what new weights start from, apart from the order of the examples."""

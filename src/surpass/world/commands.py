@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from surpass.commands.options import Json, print_json
 from surpass.errors import ConfigError, Stopped
 from surpass.interrupt import stop_on_signals
-from surpass.options import Json, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

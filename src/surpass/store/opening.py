@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surpass.objects import is_url
-from surpass.store import Store
-from surpass.url_store import UrlStore
+from surpass.store.local import Store
+from surpass.store.objects import is_url
+from surpass.store.urls import UrlStore
 
 
 def open_store(where: str | Path | Store, *, make: bool = True) -> Store:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from surpass.disk import disk_errors
-from surpass.layout import make_temporary, remove_temporary
+from surpass.store.layout import make_temporary, remove_temporary
 
 DEAR_SECONDS = 1.0
 """From so much computing on, a power cut may not take it away."""

@@ -21,12 +21,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from surpass.artifact import Artifact, Damaged, check, first_fault, forget, glance, read, remember
-from surpass.batch import Batch
-from surpass.disk import atomic_write, disk_errors, fsync_path, is_disk_full, store_error
-from surpass.draft import Draft
+from surpass.disk import disk_errors, fsync_path, is_disk_full, store_error
 from surpass.errors import StoreError
-from surpass.layout import (
+from surpass.store.artifact import Artifact, Damaged, check, first_fault, forget, glance, read, remember
+from surpass.store.batch import Batch
+from surpass.store.draft import Draft
+from surpass.store.layout import (
     check_id,
     check_kind,
     finished_work,
@@ -40,9 +40,7 @@ from surpass.layout import (
     sorted_entries,
     strange,
 )
-from surpass.uses import Busy, Claim, busy, claim, tidy
-
-__all__ = ["Artifact", "Draft", "Problem", "Store", "atomic_write"]
+from surpass.store.uses import Busy, Claim, busy, claim, tidy
 
 # A folder changed within its clock's last tick may change again without a new time stamp. Where the
 # clocks of machines differ this may miss an artifact, which then is computed twice, no worse.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surpass.commands.options import DEFAULT_STORE, Json, StoreFolder, print_json
+from surpass.commands.report import document_for, is_file, sections
 from surpass.errors import ConfigError
-from surpass.options import DEFAULT_STORE, Json, StoreFolder, print_json
-from surpass.report_command import document_for, is_file, sections
 
 if TYPE_CHECKING:
     from surpass.report.figures.reading import Shown

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surpass.errors import ConfigError
-from surpass.options import (
+from surpass.commands.options import (
     DEFAULT_STORE,
     Json,
     Overrides,
@@ -20,6 +19,7 @@ from surpass.options import (
     existing_store,
     print_json,
 )
+from surpass.errors import ConfigError
 from surpass.recipes.finding import find_study
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def du(
 ) -> None:
     """Show what takes how much room."""
     from surpass.report.upkeep import print_usage
+    from surpass.store.usage import usage
     from surpass.upkeep import reachable
-    from surpass.usage import usage
 
     needed = None if study is None else reachable(find_study(study, overrides or ()))
     found = usage(existing_store(store), needed, largest=largest)
@@ -203,8 +203,8 @@ def import_(
 ) -> None:
     """Bring in what was exported, every byte verified before."""
     from surpass.importing import import_archive
-    from surpass.opening import open_store
     from surpass.report.upkeep import print_imported
+    from surpass.store.opening import open_store
 
     found = import_archive(archive, open_store(store))
     if as_json:
@@ -228,9 +228,9 @@ def show_results(
 
     That needs no data and no models. Without a name it shows which there are.
     """
+    from surpass.commands.report import write_imported
     from surpass.imported import read_study, studies
     from surpass.report.upkeep import print_studies, print_study
-    from surpass.report_command import write_imported
 
     found = existing_store(store)
     if name is None and page is not None:

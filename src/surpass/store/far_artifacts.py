@@ -20,11 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from surpass.artifact import MANIFEST, Artifact, Damaged, parsed
 from surpass.errors import StoreError
 from surpass.identity import file_digest
-from surpass.layout import check_kind
-from surpass.objects import Objects, Seen
+from surpass.store.artifact import MANIFEST, Artifact, Damaged, parsed
+from surpass.store.layout import check_kind
+from surpass.store.objects import Objects, Seen
 
 MANIFESTS, FILES = "manifests", "files"
 _MANIFEST = re.compile(r"manifests/([a-z][a-z0-9_]*)/([0-9a-f]{64})\.json")

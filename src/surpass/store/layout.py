@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from surpass.artifact import FORMAT, faults
 from surpass.disk import atomic_write
 from surpass.errors import StoreError
 from surpass.owner import Owner
+from surpass.store.artifact import FORMAT, faults
 
 MARKER = "STORE.json"
 SERVICE = ("tmp", "work", "leases", "damaged")

@@ -8,16 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from surpass.artifact import Damaged
-from surpass.far_artifacts import FILES, MANIFESTS, checked, files_of, key_of, parse_key
-from surpass.far_leases import LEASES, OWNERS
-from surpass.far_work import WORK
-from surpass.layout import MARKER, folder_name
-from surpass.objects import Seen
-from surpass.store import Problem
+from surpass.store.artifact import Damaged
+from surpass.store.far_artifacts import FILES, MANIFESTS, checked, files_of, key_of, parse_key
+from surpass.store.far_leases import LEASES, OWNERS
+from surpass.store.far_work import WORK
+from surpass.store.layout import MARKER, folder_name
+from surpass.store.local import Problem
+from surpass.store.objects import Seen
 
 if TYPE_CHECKING:
-    from surpass.url_store import UrlStore
+    from surpass.store.urls import UrlStore
 
 _DAY_SECONDS = 86400.0
 _AT_ONCE = 500

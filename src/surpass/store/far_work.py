@@ -23,12 +23,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from surpass.artifact import unsafe
 from surpass.errors import StoreError
-from surpass.far_leases import FarLease
 from surpass.identity import file_digest
-from surpass.objects import Objects, Seen
-from surpass.uses import Claim
+from surpass.store.artifact import unsafe
+from surpass.store.far_leases import FarLease
+from surpass.store.objects import Objects, Seen
+from surpass.store.uses import Claim
 
 WORK = "work"
 _INDEX = re.compile(r"work/([0-9a-f]{64})/index\.json")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from surpass.artifact import FORMAT
 from surpass.errors import StoreError
-from surpass.layout import MARKER
-from surpass.objects import Objects
+from surpass.store.artifact import FORMAT
+from surpass.store.layout import MARKER
+from surpass.store.objects import Objects
 
 LAYOUT = "objects"
 _MARK = json.dumps({"format": FORMAT, "layout": LAYOUT}).encode()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from surpass.commands.options import DEFAULT_STORE, Json, StoreFolder, existing_store, print_json
 from surpass.errors import ConfigError, StoreError
-from surpass.options import DEFAULT_STORE, Json, StoreFolder, existing_store, print_json
 from surpass.recipes import RECIPES
 from surpass.recipes.finding import find_study
 

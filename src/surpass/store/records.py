@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shutil
 
-from surpass.artifact import MANIFEST, Artifact, Damaged, read
 from surpass.identity import digest_of
-from surpass.store import Store
+from surpass.store.artifact import MANIFEST, Artifact, Damaged, read
+from surpass.store.local import Store
 
 RECORD = "record"
 ORIGINAL = "original"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surpass.artifact import Artifact, seal
-from surpass.batch import DEAR_SECONDS
 from surpass.disk import disk_errors
+from surpass.store.artifact import Artifact, seal
+from surpass.store.batch import DEAR_SECONDS
 
 if TYPE_CHECKING:
-    from surpass.store import Store
+    from surpass.store.local import Store
 
 
 @dataclass(frozen=True)

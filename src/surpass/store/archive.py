@@ -21,11 +21,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from surpass.artifact import unsafe
 from surpass.disk import disk_errors, fsync_path
 from surpass.errors import ConfigError, DataError, StoreError
 from surpass.identity import digest_of
-from surpass.layout import check_id, check_kind
+from surpass.store.artifact import unsafe
+from surpass.store.layout import check_id, check_kind
 
 INDEX = "archive.json"
 TOP = ("analysis.json", "results.json", "study.json")

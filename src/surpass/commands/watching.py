@@ -8,15 +8,15 @@ from functools import partial
 
 import typer
 
-from surpass.artifact import Artifact
+from surpass.commands.options import DEFAULT_STORE, print_json
 from surpass.engine.logs import log_path
 from surpass.engine.progress import Display, OnlyFailures
 from surpass.engine.work import Settings
 from surpass.invocation import command
 from surpass.memory import in_words
-from surpass.options import DEFAULT_STORE, print_json
 from surpass.stages import Stage
 from surpass.store import Store
+from surpass.store.artifact import Artifact
 
 _ID_DIGITS = 12
 

@@ -26,9 +26,9 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from surpass.errors import StoreError
-from surpass.objects import Objects, Seen
 from surpass.owner import Owner
-from surpass.uses import SILENT_SECONDS, Busy
+from surpass.store.objects import Objects, Seen
+from surpass.store.uses import SILENT_SECONDS, Busy
 
 LEASES, OWNERS = "leases", "owners"
 _LEASE = re.compile(r"leases/([0-9a-f]{64})\.json")

@@ -10,13 +10,13 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import NamedTuple
 
-from surpass.artifact import MANIFEST
 from surpass.disk import disk_errors
-from surpass.far_upkeep import entries, left_over, name_of, scratch
-from surpass.layout import kinds, sorted_entries
-from surpass.layout import left_over as left_over_here
-from surpass.store import Store
-from surpass.url_store import UrlStore
+from surpass.store.artifact import MANIFEST
+from surpass.store.far_upkeep import entries, left_over, name_of, scratch
+from surpass.store.layout import kinds, sorted_entries
+from surpass.store.layout import left_over as left_over_here
+from surpass.store.local import Store
+from surpass.store.urls import UrlStore
 
 SHORT_ID = 16
 _MANIFEST_BYTES = 2**15  # most have less

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from surpass.commands.options import DEFAULT_STORE, Json, ResultsFolder, StoreFolder, Threads
 from surpass.errors import ConfigError
 from surpass.interrupt import end_with_failures, stop_on_signals
-from surpass.options import DEFAULT_STORE, Json, ResultsFolder, StoreFolder, Threads
 
 RewardStudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="reasoning-world, or your_module:function.")
@@ -42,14 +42,14 @@ def reasoning(
 
     Interrupted, it goes on where it was when run again. Writes results.json and curves.svg.
     """
+    from surpass.commands.watching import Shown
     from surpass.engine.engines import find_engine
     from surpass.engine.work import Settings
     from surpass.invocation import command
-    from surpass.opening import open_store
     from surpass.recipes.reasoning import find_reward_study
     from surpass.report.rewards import print_rewards
     from surpass.reward_results import gather
-    from surpass.watching import Shown
+    from surpass.store.opening import open_store
 
     named = (study, *(overrides or ()))
     settings = Settings(threads=threads, workers=workers, named=named)

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from surpass.disk import disk_errors
 from surpass.errors import StoreError
-from surpass.lease import Lease, acquire
 from surpass.owner import Owner
+from surpass.store.lease import Lease, acquire
 
 # Of an owner on another machine. Far longer than its lease outlives its heartbeat, as clocks may differ.
 SILENT_SECONDS = 600.0

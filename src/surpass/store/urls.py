@@ -18,17 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from surpass.artifact import MANIFEST, Artifact, Damaged, check
 from surpass.disk import atomic_write, disk_errors
 from surpass.errors import StoreError
-from surpass.far_artifacts import FarArtifacts, checked
-from surpass.far_leases import FarLeases
-from surpass.far_root import open_far_root
-from surpass.far_work import FarWork, UrlClaim
-from surpass.layout import check_id, check_kind, folder_name, make_temporary
-from surpass.objects import Objects, cache_of, protocol_of
-from surpass.store import Problem, Store
-from surpass.uses import Busy, Claim
+from surpass.store.artifact import MANIFEST, Artifact, Damaged, check
+from surpass.store.far_artifacts import FarArtifacts, checked
+from surpass.store.far_leases import FarLeases
+from surpass.store.far_root import open_far_root
+from surpass.store.far_work import FarWork, UrlClaim
+from surpass.store.layout import check_id, check_kind, folder_name, make_temporary
+from surpass.store.local import Problem, Store
+from surpass.store.objects import Objects, cache_of, protocol_of
+from surpass.store.uses import Busy, Claim
 
 PUSH_SECONDS = 180.0
 """How often the checkpoint of a fit that runs is sent to the object store."""
@@ -202,13 +202,13 @@ class UrlStore(Store):
 
     def verify(self) -> list[Problem]:
         """Read every byte of the object store and list what is wrong; nothing is changed."""
-        from surpass.far_upkeep import problems
+        from surpass.store.far_upkeep import problems
 
         return problems(self)
 
     def clean_tmp(self) -> Sequence[Path | str]:
         """Remove what killed processes have left over, in the cache and in the object store."""
-        from surpass.far_upkeep import left_over
+        from surpass.store.far_upkeep import left_over
 
         found = left_over(self)
         self.objects.remove(key for one in found for key in one.keys)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from surpass.interrupt import stop_on_signals
-from surpass.options import (
+from surpass.commands.options import (
     DEFAULT_STORE,
     Json,
     MicroBatch,
@@ -18,6 +17,7 @@ from surpass.options import (
     Threads,
     print_json,
 )
+from surpass.interrupt import stop_on_signals
 from surpass.recipes.finding import find_study
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def profile(
     What it takes from is computed first if it is missing; of the stage itself nothing is kept.
     """
     from surpass.engine.work import Settings
-    from surpass.opening import open_store
     from surpass.profiling import profile as run_profile
+    from surpass.store.opening import open_store
 
     chosen = find_study(study, overrides or ())
     with stop_on_signals() as stop:

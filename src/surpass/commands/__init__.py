@@ -1,0 +1,1 @@
+"""What `surpass COMMAND` does, where that takes more than a function in `cli`."""
