@@ -15,7 +15,7 @@ from surpass.engine.inline import Settings, run
 from surpass.models.card import read_card
 from surpass.models.sources import ladder_names, resolve
 from surpass.recipes.chess import FINE_TUNING
-from surpass.scoring import read_scored
+from surpass.running.scoring import read_scored
 from surpass.stages import TRUTH, Examples, Fit, Label, Score
 from surpass.stats import mean_interval
 from surpass.store import Store

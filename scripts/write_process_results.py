@@ -15,16 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from surpass.experiment import notes, run, run_stage
-from surpass.finding import found
-from surpass.models.sources import resolve
-from surpass.recipes import find_recipe
-from surpass.recipes.finding import find_study
-from surpass.rows import JudgeScores
-from surpass.stats import PgrEstimate
-from surpass.stats.gap import Difference
-from surpass.stats.values import value_difference
-from surpass.step_metrics import (
+from surpass.analyses.finding import found
+from surpass.analyses.step_metrics import (
     JudgedSteps,
     StepValues,
     by_step,
@@ -32,7 +24,15 @@ from surpass.step_metrics import (
     step_values,
     validation_labels,
 )
-from surpass.step_pool import Pool
+from surpass.analyses.step_pool import Pool
+from surpass.experiment import notes, run, run_stage
+from surpass.models.sources import resolve
+from surpass.recipes import find_recipe
+from surpass.recipes.finding import find_study
+from surpass.rows import JudgeScores
+from surpass.stats import PgrEstimate
+from surpass.stats.gap import Difference
+from surpass.stats.values import value_difference
 from surpass.store import Store
 from surpass.study import Study
 from surpass.tasks import find_task

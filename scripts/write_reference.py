@@ -88,11 +88,11 @@ PAGES: dict[str, tuple[str, str, dict[str, dict[str, tuple[str, ...]]]]] = {
         "What is asked of a finished study beyond its table.",
         {
             "Of a study": {
-                "surpass.worst_groups": ("by_group",),
-                "surpass.saliency": ("saliency_study", "saliency"),
+                "surpass.analyses.worst_groups": ("by_group",),
+                "surpass.analyses.saliency": ("saliency_study", "saliency"),
                 "surpass.layers": ("layer_study", "by_layer"),
-                "surpass.step_metrics": ("by_step", "validation_labels"),
-                "surpass.step_scores": ("score_solutions",),
+                "surpass.analyses.step_metrics": ("by_step", "validation_labels"),
+                "surpass.analyses.step_scores": ("score_solutions",),
             },
             "Of solutions": {
                 "surpass.reasoning.best_of_n": (

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from surpass.analyses.finding import found, known
 from surpass.engine.engines import find_engine
 from surpass.engine.graph import outstanding
 from surpass.engine.progress import Display, Silent
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError, StoreError
-from surpass.finding import found, known
 from surpass.models.sources import resolve
 from surpass.results import Results
 from surpass.rows import METRICS, LeftOut, Row
-from surpass.scoring import read_correct
+from surpass.running.scoring import read_correct
 from surpass.stages import Stage
 from surpass.store import Store
 from surpass.store.artifact import Artifact
@@ -140,7 +140,7 @@ def gather(study: Study, store: Store) -> Results:
 
 def _with_judged(results: Results, study: Study, store: Store) -> Results:
     """The same with what judges of steps are worth, where their labels are still in the store."""
-    from surpass.step_metrics import by_step
+    from surpass.analyses.step_metrics import by_step
 
     try:
         return results.with_judged(by_step(study, store))

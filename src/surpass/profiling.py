@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from surpass.analyses.finding import found
 from surpass.clock import Clock, running, timed
 from surpass.engine.inline import run
 from surpass.engine.work import Settings
 from surpass.experiment import stage_of
-from surpass.finding import found
 from surpass.memory import highest
 from surpass.models.families import FAMILIES
 from surpass.models.sources import resolve

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from surpass.analyses.finding import known
 from surpass.errors import DataError, StoreError
-from surpass.finding import known
 from surpass.reasoning.best_of_n import NO_ANSWER, Bools, Floats, Ints, all_sizes, answer_classes, best_of_n
 from surpass.reasoning.best_of_n import oracle as pass_at_n
 from surpass.reasoning.curves import Curve, curve, curves_by_group, difference, quantiles_of_difficulty

@@ -49,22 +49,22 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "retrain": ("train.retrain",),
     "diversify": ("train.diversify",),
     "label": ("train.label", *_FAMILIES),
-    "relabel": ("relabelling",),
-    "score": ("scoring",),
-    "compare": ("scoring",),
+    "relabel": ("running.relabelling",),
+    "score": ("running.scoring",),
+    "compare": ("running.scoring",),
     "sample": ("world.drawing", "models.generation"),
-    "graded": ("solving", "world.checker", "reasoning.graders"),
-    "written": ("solving", "world.authors", "world.writers"),
-    "chosen": ("solving",),
-    "steps": ("solving",),
-    "outcomes": ("solving",),
-    "rollouts": ("rollouts", "models.generation"),
-    "synthetic": ("solving",),
-    "rate": ("solving",),
+    "graded": ("running.solving", "world.checker", "reasoning.graders"),
+    "written": ("running.solving", "world.authors", "world.writers"),
+    "chosen": ("running.solving",),
+    "steps": ("running.solving",),
+    "outcomes": ("running.solving",),
+    "rollouts": ("running.rollouts", "models.generation"),
+    "synthetic": ("running.solving",),
+    "rate": ("running.solving",),
 }
 """Where the code of each stage begins: all that these modules import counts, too."""
 
-CARRIES_NO_NUMBERS = {"", "clock", "errors", "disk", "identity", "owner", "artifact", "calls"}
+CARRIES_NO_NUMBERS = {"", "clock", "errors", "disk", "identity", "owner", "store.artifact", "calls"}
 CARRIES_NO_NUMBERS |= {"tasks", "tasks.base"}
 CARRIES_NO_NUMBERS |= {"train", "models", "models.sources", "models.card", "models.families", "models.names"}
 CARRIES_NO_NUMBERS |= {"ladder", "hub", "models.hub", "models.packaged", "models.packaged.table"}

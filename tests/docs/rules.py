@@ -204,7 +204,7 @@ PYTHON: dict[tuple[str, str], Setting] = {
             r'name="spurious",': 'name="spurious", seeds=(0,),',
         }
     ),
-    ("docs/probes.md", "from surpass.saliency import saliency, saliency_study"): Setting(
+    ("docs/probes.md", "from surpass.analyses.saliency import saliency, saliency_study"): Setting(
         before=STORE
         + "from surpass import Recipe, Study, run\nfrom surpass.tasks.planted import PlantedTask\n"
         "study = Study(name='s', task=PlantedTask(num_features=20), pairs=(('linear:6', 'mlp:allx16'),), "

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from surpass import Results, Store, run
-from surpass.analysis import curves, visible, worths
+from surpass.analyses.analysis import curves, visible, worths
 from surpass.errors import StoreError
 from surpass.experiment import gather
 from surpass.grouping import grouped

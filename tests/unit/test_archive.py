@@ -17,11 +17,7 @@ from processes import STUDY
 from reference import upkeep as twin
 from surpass.errors import ConfigError, DataError, StoreError
 from surpass.experiment import run
-from surpass.exporting import WITH, export
 from surpass.identity import digest_of
-from surpass.imported import read_study, studies
-from surpass.importing import STUDY as KIND
-from surpass.importing import import_archive
 from surpass.overrides import override
 from surpass.recipes import find_recipe
 from surpass.results import Results
@@ -31,6 +27,10 @@ from surpass.store.archive import INDEX, Member, describe, extract, refusal, wri
 from surpass.store.artifact import known_digests
 from surpass.store.records import RECORD
 from surpass.study import Study
+from surpass.upkeep.exporting import WITH, export
+from surpass.upkeep.imported import read_study, studies
+from surpass.upkeep.importing import STUDY as KIND
+from surpass.upkeep.importing import import_archive
 
 CHANGES = (*STUDY[1:], "methods=naive,early_stop")
 

@@ -23,12 +23,12 @@ from surpass.data.files import plain_files
 from surpass.data.formats import rows_of
 from surpass.errors import DataError, StoreError, SurpassError
 from surpass.identity import digest_of
-from surpass.importing import import_archive
 from surpass.models.packaged.from_pth import convert
 from surpass.models.sources import resolve
 from surpass.store import Store
 from surpass.tasks import find_task
 from surpass.train.checkpoint import load_checkpoint, read_state
+from surpass.upkeep.importing import import_archive
 
 ID = digest_of("one")
 

@@ -14,7 +14,7 @@ import pytest
 
 from surpass import labels as lb
 from surpass.engine.inline import run
-from surpass.scoring import _Recent
+from surpass.running.scoring import _Recent
 from surpass.store import Store
 from surpass.store.usage import usage
 

@@ -14,20 +14,20 @@ from rich.console import Console
 
 from reference.language import WORDS, save_tiny, some_texts
 from surpass import run
+from surpass.analyses.finding import found
+from surpass.analyses.saliency import STRATEGIES, Closed, saliency, saliency_study
+from surpass.analyses.worst_groups import by_group
 from surpass.errors import ConfigError, StoreError
-from surpass.finding import found
 from surpass.layers import Layer, at_layer, by_layer, layer_study
 from surpass.report.probes import groups_table, layers_table, saliency_table
 from surpass.results import Results
-from surpass.saliency import STRATEGIES, Closed, saliency, saliency_study
-from surpass.scoring import read_correct
+from surpass.running.scoring import read_correct
 from surpass.stats import estimate_pgr, mean_interval
 from surpass.store import Store
 from surpass.study import Study
 from surpass.tasks import find_task
 from surpass.tasks.planted import PlantedTask
 from surpass.train.recipe import Recipe
-from surpass.worst_groups import by_group
 
 PAIR = ("linear:6", "mlp:allx16")
 

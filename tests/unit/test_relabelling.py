@@ -11,8 +11,8 @@ import pytest
 from reference.bench import Bench, table_of
 from surpass.errors import ConfigError, DataError
 from surpass.labels import label_table, rows
-from surpass.relabelling import aligned
 from surpass.rules import RULES, Given
+from surpass.running.relabelling import aligned
 from surpass.stages import Examples, Features, Label, Relabel, Truth
 from surpass.tasks.planted import PlantedTask
 

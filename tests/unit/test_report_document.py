@@ -18,9 +18,7 @@ import pytest
 from reference.studies import ToyTask, write_model
 from surpass import Results, Store, run
 from surpass.errors import ConfigError, DataError, StoreError
-from surpass.exporting import export
 from surpass.identity import digest_of, file_digest
-from surpass.importing import import_archive
 from surpass.metrics import calibration_bins, error_correlation
 from surpass.report.board_svg import board_svg
 from surpass.report.document import checked, document_of, made_of, read_document, write_document
@@ -35,6 +33,8 @@ from surpass.store.opening import open_store
 from surpass.study import Study
 from surpass.tasks.planted import PlantedTask
 from surpass.train.recipe import Recipe
+from surpass.upkeep.exporting import export
+from surpass.upkeep.importing import import_archive
 
 METHODS = (
     "naive",

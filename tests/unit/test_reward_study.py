@@ -51,7 +51,7 @@ def study(tmp_path_factory):
 def _authors():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("surpass.world.drawing.sample", sample_of_authors)
-        patch.setattr("surpass.rollouts.sample", sample_of_authors)
+        patch.setattr("surpass.running.rollouts.sample", sample_of_authors)
         yield
 
 
@@ -324,7 +324,7 @@ class TestOwnProblems:
             return [one._replace(text=one.text.replace("# ", "#### ")) for one in said]
 
         monkeypatch.setattr("surpass.world.drawing.sample", sample)
-        monkeypatch.setattr("surpass.rollouts.sample", sample)
+        monkeypatch.setattr("surpass.running.rollouts.sample", sample)
         stream = problems("pretrain", "arithmetic", seed=3)
         rows = [next(stream) for _ in range(120)]
         lines = [

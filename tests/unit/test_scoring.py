@@ -14,7 +14,7 @@ from reference.studies import ToyTask, some_examples
 from surpass.errors import DataError
 from surpass.labels import label_table
 from surpass.rows import GROUPED, METRICS
-from surpass.scoring import Group, read_correct, read_groups
+from surpass.running.scoring import Group, read_correct, read_groups
 from surpass.stages import Compare, Context, Label, Score, Stage, Truth
 from surpass.store.artifact import Artifact
 

@@ -16,8 +16,8 @@ from surpass.active import Candidate, convincing, uniform
 from surpass.engine.inline import Settings, run
 from surpass.errors import ConfigError, DataError, Stopped
 from surpass.labels import label_table
-from surpass.solution_table import SCHEMA, read_solutions
-from surpass.solving import Grading, reduced, step_probs
+from surpass.running.solution_table import SCHEMA, read_solutions
+from surpass.running.solving import Grading, reduced, step_probs
 from surpass.stages import (
     Chosen,
     Context,
@@ -56,7 +56,7 @@ def store(tmp_path_factory):
 def _authors():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("surpass.world.drawing.sample", sample_of_authors)
-        patch.setattr("surpass.rollouts.sample", sample_of_authors)
+        patch.setattr("surpass.running.rollouts.sample", sample_of_authors)
         yield
 
 
@@ -417,7 +417,7 @@ class TestRollOuts:
 
         with pytest.raises(Stopped):
             run([stage], again, settings=Settings(stop=stop))
-        monkeypatch.setattr("surpass.rollouts.sample", counting)
+        monkeypatch.setattr("surpass.running.rollouts.sample", counting)
         run([stage], again)
         assert counted["draws"] == 5 * store.find(stage.kind, stage.id).manifest["said"]["num_prefixes"] - 105
         assert pq.read_table(again.find(stage.kind, stage.id).file("labels.parquet")).equals(wanted)

@@ -9,11 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reference.language import save_tiny
-from surpass.experiment import gather, run, run_stage
-from surpass.finding import found
-from surpass.reasoning.first_error import first_error_scores
-from surpass.report.analysis import analysis, print_analysis
-from surpass.step_metrics import (
+from surpass.analyses.finding import found
+from surpass.analyses.step_metrics import (
     ACCURACY,
     BALANCED,
     FIRST_ERROR,
@@ -24,6 +21,9 @@ from surpass.step_metrics import (
     guessing_f1,
     validation_labels,
 )
+from surpass.experiment import gather, run, run_stage
+from surpass.reasoning.first_error import first_error_scores
+from surpass.report.analysis import analysis, print_analysis
 from surpass.store import Store
 from surpass.study import Study
 from surpass.tasks import find_task

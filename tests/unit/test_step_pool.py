@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from reference.language import save_tiny
+from surpass.analyses.finding import found
+from surpass.analyses.step_metrics import by_step, step_values
+from surpass.analyses.step_pool import Pool, best_of
 from surpass.errors import ConfigError, DataError
 from surpass.experiment import gather, run
-from surpass.finding import found
 from surpass.overrides import override
 from surpass.report.terminal import plain_text
 from surpass.results import Results
-from surpass.step_metrics import by_step, step_values
-from surpass.step_pool import Pool, best_of
 from surpass.store import Store
 from surpass.study import Study
 from surpass.tasks import find_task

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from reference.language import save_tiny
+from surpass.analyses.step_scores import score_solutions
 from surpass.errors import ConfigError, DataError
 from surpass.experiment import run_stage
 from surpass.stages import Examples, Fit, Label
-from surpass.step_scores import score_solutions
 from surpass.store import Store
 from surpass.tasks import find_task
 from surpass.train.recipe import Recipe

@@ -20,7 +20,6 @@ from reference.studies import Note, ToyTask, diamonds, some_examples, write_mode
 from surpass.commands.store import seconds_of, study_of
 from surpass.engine.inline import manifest_of, run
 from surpass.errors import ConfigError, StoreError, SurpassError
-from surpass.explain import DONE, distance, explain, explain_one, flat, nearest
 from surpass.identity import digest_of, execution_field
 from surpass.lineage import reads
 from surpass.recipes.chess import FINE_TUNING
@@ -33,8 +32,9 @@ from surpass.store.records import RECORD, keep_record, recorded
 from surpass.store.usage import held, usage
 from surpass.store.uses import busy
 from surpass.study import Study, targets
-from surpass.sweeping import sweep
-from surpass.upkeep import SCRATCH, Plan, Rules, plan, reachable, rules_for
+from surpass.upkeep.explain import DONE, distance, explain, explain_one, flat, nearest
+from surpass.upkeep.planning import SCRATCH, Plan, Rules, plan, reachable, rules_for
+from surpass.upkeep.sweeping import sweep
 
 DAY = 86400.0
 GONE_OWNER = {"host": "elsewhere", "boot": "", "namespace": "", "pid": 1, "started": ""}
@@ -549,7 +549,7 @@ class _Rows:
 
 
 def _explained(store: Store, wanted: Sequence[Stage]) -> list[Any]:
-    import surpass.explain as module
+    import surpass.upkeep.explain as module
 
     study: Any = _Rows(wanted)
     study.rows = lambda: [wanted]

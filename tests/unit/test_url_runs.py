@@ -23,7 +23,6 @@ from surpass.engine import inline, pool
 from surpass.engine.inline import manifest_of
 from surpass.engine.work import Settings
 from surpass.errors import ConfigError, Stopped, StoreError
-from surpass.explain import explain_one
 from surpass.overrides import override
 from surpass.recipes import find_recipe
 from surpass.stages import Stage
@@ -32,8 +31,9 @@ from surpass.store.far_artifacts import key_of
 from surpass.store.records import RECORD, recorded
 from surpass.store.urls import UrlStore
 from surpass.store.usage import Share, usage
-from surpass.sweeping import sweep
-from surpass.upkeep import SCRATCH, Rules, plan
+from surpass.upkeep.explain import explain_one
+from surpass.upkeep.planning import SCRATCH, Rules, plan
+from surpass.upkeep.sweeping import sweep
 
 TESTS = Path(__file__).parent.parent
 DAY = 86400.0

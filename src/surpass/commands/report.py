@@ -17,10 +17,10 @@ from surpass.recipes import RECIPES
 from surpass.recipes.finding import find_study
 
 if TYPE_CHECKING:
-    from surpass.imported import ImportedStudy
     from surpass.results import Results
     from surpass.store import Store
     from surpass.study import Study
+    from surpass.upkeep.imported import ImportedStudy
 
 _CHANGE = re.compile(r"[A-Za-z_]\w*=")
 

@@ -83,7 +83,7 @@ def du(
     """Show what takes how much room."""
     from surpass.report.upkeep import print_usage
     from surpass.store.usage import usage
-    from surpass.upkeep import reachable
+    from surpass.upkeep.planning import reachable
 
     needed = None if study is None else reachable(find_study(study, overrides or ()))
     found = usage(existing_store(store), needed, largest=largest)
@@ -117,8 +117,8 @@ def gc(
     artifacts that were moved aside. What a living process computes or reads stays.
     """
     from surpass.report.upkeep import entries_as_data, print_removal
-    from surpass.sweeping import sweep
-    from surpass.upkeep import plan, rules_for
+    from surpass.upkeep.planning import plan, rules_for
+    from surpass.upkeep.sweeping import sweep
 
     studies = [study_of(text) for text in unreachable_from or ()]
     rules = rules_for(studies, older_than=seconds_of(older_than), keep_results=keep_results)
@@ -150,10 +150,10 @@ def explain(
 
     Every stage that is missed is held against the nearest artifact of its kind, and what differs is said.
     """
-    from surpass.explain import explain as explain_all
-    from surpass.explain import explain_one
     from surpass.report.listing import find_store
     from surpass.report.upkeep import explanations_as_data, print_explanations
+    from surpass.upkeep.explain import explain as explain_all
+    from surpass.upkeep.explain import explain_one
 
     ids = [text for text in changes or () if "=" not in text]
     if len(ids) > 1:
@@ -180,8 +180,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a finished study into one file."""
-    from surpass.exporting import export as write
     from surpass.report.upkeep import in_words
+    from surpass.upkeep.exporting import export as write
 
     chosen = find_study(study, overrides or ())
     path = out or Path(f"{chosen.name}-{chosen.id[:8]}.tar")
@@ -202,9 +202,9 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Bring in what was exported, every byte verified before."""
-    from surpass.importing import import_archive
     from surpass.report.upkeep import print_imported
     from surpass.store.opening import open_store
+    from surpass.upkeep.importing import import_archive
 
     found = import_archive(archive, open_store(store))
     if as_json:
@@ -229,8 +229,8 @@ def show_results(
     That needs no data and no models. Without a name it shows which there are.
     """
     from surpass.commands.report import write_imported
-    from surpass.imported import read_study, studies
     from surpass.report.upkeep import print_studies, print_study
+    from surpass.upkeep.imported import read_study, studies
 
     found = existing_store(store)
     if name is None and page is not None:

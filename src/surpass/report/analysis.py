@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from surpass.analysis import Curve, Visible, Worth, curves, visible, worths
+from surpass.analyses.analysis import Curve, Visible, Worth, curves, visible, worths
+from surpass.analyses.saliency import saliency
+from surpass.analyses.step_metrics import by_step
+from surpass.analyses.worst_groups import by_group
 from surpass.grouping import grouped
 from surpass.layers import by_layer
 from surpass.report.listing import print_plain
@@ -17,11 +20,8 @@ from surpass.report.methods import ORACLE_MARK, Shortened, percent, table_of
 from surpass.report.probes import groups_table, layers_table, saliency_table
 from surpass.report.steps import JUDGED, plain_steps, steps_table
 from surpass.results import Results
-from surpass.saliency import saliency
-from surpass.step_metrics import by_step
 from surpass.store import Store
 from surpass.study import Study
-from surpass.worst_groups import by_group
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,11 +12,10 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from surpass.analysis import curves
+from surpass.analyses.analysis import curves
 from surpass.errors import ConfigError, SurpassError
 from surpass.experiment import gather
 from surpass.grouping import grouped
-from surpass.imported import report_of
 from surpass.models.sources import resolve
 from surpass.ranking import BASELINE
 from surpass.report.document_file import (
@@ -45,6 +44,7 @@ from surpass.results import Results
 from surpass.rows import METRICS, Key
 from surpass.store import Store
 from surpass.study import RowStages, Study
+from surpass.upkeep.imported import report_of
 
 __all__ = ["FORMAT", "VERSION", "checked", "document_of", "made_of", "read_document", "write_document"]
 

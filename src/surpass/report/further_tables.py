@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from surpass.analysis import visible, worths
+from surpass.analyses.analysis import visible, worths
+from surpass.analyses.saliency import saliency
+from surpass.analyses.step_metrics import by_step
+from surpass.analyses.worst_groups import by_group
 from surpass.errors import SurpassError
 from surpass.layers import by_layer
 from surpass.report.numbers import plain
 from surpass.report.probes import END
 from surpass.results import Results
-from surpass.saliency import saliency
-from surpass.step_metrics import by_step
 from surpass.store import Store
 from surpass.study import Study
-from surpass.worst_groups import by_group
 
 TEXT, PERCENT, NUMBER, COUNT = "text", "percent", "number", "count"
 _PAIR = (("weak", TEXT), ("strong", TEXT))

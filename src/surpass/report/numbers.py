@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from surpass.finding import found
+from surpass.analyses.finding import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
-from surpass.scoring import read_correct
+from surpass.running.scoring import read_correct
 from surpass.stages import Score
 from surpass.stats.gap import NUM_RESAMPLES
 from surpass.stats.intervals import Inference

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from surpass.analyses.saliency import Saliency
+from surpass.analyses.worst_groups import Grouped
 from surpass.grouping import grouped
 from surpass.layers import Layer
 from surpass.report.methods import ORACLE_MARK, Shortened, percent, table_of
-from surpass.saliency import Saliency
-from surpass.worst_groups import Grouped
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from surpass.analyses.finding import found
 from surpass.boards import board_of, index_move
 from surpass.errors import StoreError, SurpassError
-from surpass.finding import found
 from surpass.report.board_svg import board_svg
 from surpass.stages import Score
 from surpass.store import Store

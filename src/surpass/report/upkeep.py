@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from surpass.explain import ABSENT, DONE, Difference, Explanation, Name
 from surpass.grouping import grouped
-from surpass.importing import Imported
 from surpass.report.analysis import errors_table
 from surpass.report.listing import print_plain
 from surpass.report.terminal import print_results
 from surpass.store import Problem
 from surpass.store.usage import Share, Usage
-from surpass.upkeep import ARTIFACT, DAMAGED, LEFT_OVER, SCRATCH, Entry
+from surpass.upkeep.explain import ABSENT, DONE, Difference, Explanation, Name
+from surpass.upkeep.importing import Imported
+from surpass.upkeep.planning import ARTIFACT, DAMAGED, LEFT_OVER, SCRATCH, Entry
 
 if TYPE_CHECKING:
-    from surpass.imported import ImportedStudy, Listed
+    from surpass.upkeep.imported import ImportedStudy, Listed
 
 _ID_DIGITS = 8
 _MOST_LINES = 12

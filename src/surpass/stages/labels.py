@@ -70,7 +70,7 @@ class Relabel(LabelStage):
 
     kind: ClassVar[str] = "relabel"
     version: ClassVar[int] = 2
-    runs_in: ClassVar[str] = "surpass.relabelling"
+    runs_in: ClassVar[str] = "surpass.running.relabelling"
     work: ClassVar[str] = "data"
 
     labels: tuple[LabelStage, ...]
@@ -109,7 +109,7 @@ class Relabel(LabelStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Apply the rule."""
-        from surpass.relabelling import run_relabel
+        from surpass.running.relabelling import run_relabel
 
         return run_relabel(self, context)
 
@@ -129,7 +129,7 @@ class Score(Stage):
 
     kind: ClassVar[str] = "score"
     version: ClassVar[int] = 2
-    runs_in: ClassVar[str] = "surpass.scoring"
+    runs_in: ClassVar[str] = "surpass.running.scoring"
     work: ClassVar[str] = "evaluation"
 
     labels: LabelStage
@@ -142,7 +142,7 @@ class Score(Stage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Compute the metrics."""
-        from surpass.scoring import run_score
+        from surpass.running.scoring import run_score
 
         return run_score(self, context)
 
@@ -158,7 +158,7 @@ class Compare(Stage):
 
     kind: ClassVar[str] = "compare"
     version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.scoring"
+    runs_in: ClassVar[str] = "surpass.running.scoring"
     work: ClassVar[str] = "evaluation"
 
     student: LabelStage
@@ -172,6 +172,6 @@ class Compare(Stage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Compute the metrics."""
-        from surpass.scoring import run_compare
+        from surpass.running.scoring import run_compare
 
         return run_compare(self, context)

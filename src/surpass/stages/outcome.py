@@ -44,7 +44,7 @@ class RollOuts(LabelStage):
 
     kind: ClassVar[str] = "rollouts"
     version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.rollouts"
+    runs_in: ClassVar[str] = "surpass.running.rollouts"
     work: ClassVar[str] = "forward"
 
     source: ModelStage | str
@@ -110,7 +110,7 @@ class RollOuts(LabelStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Draw and grade."""
-        from surpass.rollouts import run_rollouts
+        from surpass.running.rollouts import run_rollouts
 
         return run_rollouts(self, context)
 
@@ -133,7 +133,7 @@ class Synthetic(LabelStage):
 
     kind: ClassVar[str] = "synthetic"
     version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.solving"
+    runs_in: ClassVar[str] = "surpass.running.solving"
     work: ClassVar[str] = "data"
 
     labels: LabelStage
@@ -164,7 +164,7 @@ class Synthetic(LabelStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Decide."""
-        from surpass.solving import run_synthetic
+        from surpass.running.solving import run_synthetic
 
         return run_synthetic(self, context)
 
@@ -187,7 +187,7 @@ class Rate(Stage):
 
     kind: ClassVar[str] = "rate"
     version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.solving"
+    runs_in: ClassVar[str] = "surpass.running.solving"
     work: ClassVar[str] = "evaluation"
 
     solutions: SolutionStage
@@ -200,6 +200,6 @@ class Rate(Stage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Reduce."""
-        from surpass.solving import run_rate
+        from surpass.running.solving import run_rate
 
         return run_rate(self, context)

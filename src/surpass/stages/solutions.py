@@ -42,7 +42,7 @@ class Written(Stage):
 
     kind: ClassVar[str] = "written"
     version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.solving"
+    runs_in: ClassVar[str] = "surpass.running.solving"
     work: ClassVar[str] = "forward"
 
     examples: ExampleStage
@@ -62,7 +62,7 @@ class Written(Stage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Write."""
-        from surpass.solving import run_written
+        from surpass.running.solving import run_written
 
         return run_written(self, context)
 
@@ -75,7 +75,7 @@ class SolutionStage(Stage):
     correct.
     """
 
-    runs_in: ClassVar[str] = "surpass.solving"
+    runs_in: ClassVar[str] = "surpass.running.solving"
 
     @property
     def problems(self) -> ExampleStage:
@@ -132,7 +132,7 @@ class Graded(SolutionStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Grade."""
-        from surpass.solving import run_graded
+        from surpass.running.solving import run_graded
 
         return run_graded(self, context)
 
@@ -204,7 +204,7 @@ class Chosen(SolutionStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Choose."""
-        from surpass.solving import run_chosen
+        from surpass.running.solving import run_chosen
 
         return run_chosen(self, context)
 
@@ -226,7 +226,7 @@ class Steps(ExampleStage):
 
     kind: ClassVar[str] = "steps"
     version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.solving"
+    runs_in: ClassVar[str] = "surpass.running.solving"
     work: ClassVar[str] = "data"
 
     solutions: SolutionStage
@@ -259,7 +259,7 @@ class Steps(ExampleStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Write them."""
-        from surpass.solving import run_steps
+        from surpass.running.solving import run_steps
 
         return run_steps(self, context)
 
@@ -277,7 +277,7 @@ class Outcomes(ExampleStage):
 
     kind: ClassVar[str] = "outcomes"
     version: ClassVar[int] = 1
-    runs_in: ClassVar[str] = "surpass.solving"
+    runs_in: ClassVar[str] = "surpass.running.solving"
     work: ClassVar[str] = "data"
 
     solutions: SolutionStage
@@ -299,6 +299,6 @@ class Outcomes(ExampleStage):
 
     def run(self, context: Context) -> dict[str, Any]:
         """Write them."""
-        from surpass.solving import run_outcomes
+        from surpass.running.solving import run_outcomes
 
         return run_outcomes(self, context)

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from surpass import labels as lb
+from surpass.analyses.finding import found
+from surpass.analyses.step_pool import Pool, best_of
 from surpass.errors import DataError
-from surpass.finding import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
 from surpass.reasoning.first_error import THRESHOLD, best_threshold, predicted_first_errors
@@ -27,7 +28,6 @@ from surpass.reasoning.solutions import NO_ERROR
 from surpass.rows import JudgeScores
 from surpass.stages import Label, Score
 from surpass.stats.values import harmonic_values, share_values, value_pgr
-from surpass.step_pool import Pool, best_of
 from surpass.store import Store
 from surpass.store.artifact import Artifact
 from surpass.study import RowStages, Study

@@ -21,12 +21,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from surpass.analyses.finding import found
 from surpass.calls import parse
 from surpass.errors import ConfigError
-from surpass.finding import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
-from surpass.scoring import read_correct
+from surpass.running.scoring import read_correct
 from surpass.stats import MeanEstimate, estimate_pgr, mean_interval
 from surpass.store import Store
 from surpass.study import RowStages, Study

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from surpass.finding import found
+from surpass.analyses.finding import found
 from surpass.grouping import grouped
 from surpass.models.sources import resolve
-from surpass.scoring import read_groups
+from surpass.running.scoring import read_groups
 from surpass.store import Store
 from surpass.study import RowStages, Study
 

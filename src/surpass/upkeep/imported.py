@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from surpass.errors import ConfigError, DataError
-from surpass.importing import STUDY
 from surpass.results import Results
 from surpass.store import Store
 from surpass.store.archive import REPORT
 from surpass.store.artifact import Artifact
+from surpass.upkeep.importing import STUDY
 
 
 class Listed(NamedTuple):

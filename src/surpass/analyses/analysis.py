@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from surpass.analyses.finding import found
 from surpass.calls import parse
-from surpass.finding import found
 from surpass.grouping import grouped
 from surpass.metrics import EffectiveData, Overfitting, effective_data, overfitting
 from surpass.models.sources import resolve
-from surpass.scoring import read_correct
+from surpass.running.scoring import read_correct
 from surpass.stages import Stage, Stop
 from surpass.stats.power import SeedsNeeded, difference_variance, seeds_needed, smallest_difference
 from surpass.store import Store

@@ -18,7 +18,7 @@ from surpass.errors import DataError
 from surpass.hashing import unit
 from surpass.reasoning.reductions import NEUTRALS, REDUCTIONS, correctness, solution_scores
 from surpass.reasoning.solutions import Solution, split_steps
-from surpass.solution_table import (
+from surpass.running.solution_table import (
     CUT_OFF,
     NO_ANSWER,
     NO_STEP,

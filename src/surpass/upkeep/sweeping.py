@@ -24,7 +24,7 @@ from surpass.store.records import KEPT, RECORD, keep_record
 from surpass.store.urls import UrlStore
 from surpass.store.usage import SHORT_ID
 from surpass.store.uses import Claim
-from surpass.upkeep import DAMAGED, LEFT_OVER, SCRATCH, Entry, Plan, Rules
+from surpass.upkeep.planning import DAMAGED, LEFT_OVER, SCRATCH, Entry, Plan, Rules
 
 _GC = "gc"
 _LOOKS = 5

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from surpass.analyses.finding import found
 from surpass.errors import ConfigError, DataError
-from surpass.finding import found
 from surpass.reasoning.reductions import Neutral, correctness
 from surpass.reasoning.solutions import Solution
 from surpass.stages import Context, ModelStage

@@ -14,8 +14,8 @@ from surpass import labels as lb
 from surpass.clock import spent
 from surpass.errors import Stopped
 from surpass.hashing import unit
-from surpass.solution_table import distinct, read_solutions
-from surpass.solving import Grading
+from surpass.running.solution_table import distinct, read_solutions
+from surpass.running.solving import Grading
 from surpass.train.label import load_source
 from surpass.world.sampling import Draw, sample
 

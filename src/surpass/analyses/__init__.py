@@ -1,0 +1,1 @@
+"""What is read from finished studies; nothing is computed here that takes long."""

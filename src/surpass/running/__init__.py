@@ -1,0 +1,1 @@
+"""What stages run that train no model: scores, rules, solutions."""
