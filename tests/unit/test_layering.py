@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import surpass
-from reference.imports import MODULES, arrows, imported
+from reference.imports import MODULES, SOURCE, arrows, imported
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
@@ -130,6 +131,7 @@ def layer_of(module: str) -> str:
 
 
 ORDER = list(LAYERS)
+PACKAGES = {name.partition(".")[0] for name in MODULES if "." in name}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module or "surpass")
@@ -153,6 +155,18 @@ def test_leaves_know_errors_and_arrays_only(module):
 
 def test_every_layer_has_modules():
     assert {layer_of(module) for module in MODULES} == set(LAYERS)
+
+
+def test_the_page_of_the_source_names_everything_at_the_top_from_below():
+    page = (SOURCE.parents[1] / "docs" / "source.md").read_text()
+    rows = [line.partition(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    named = [re.findall(r"`(\w+)(?:\.py|/)`", row) for row in rows]
+    top = {name.partition(".")[0] for name in MODULES} - {"", "__main__"}
+    assert sorted(name for row in named for name in row) == sorted(top)
+    # Of a package in several layers that counts to which most of its modules belong.
+    layers = [{layer_of(f"{name}.*" if name in PACKAGES else name) for name in row} for row in named]
+    places = [min(map(ORDER.index, row)) for row in layers]
+    assert places == sorted(places)
 
 
 def test_how_imports_are_read():
