@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from overhead_stages import fan
 
 from surpass.engine.agenda import Agenda
 from surpass.engine.graph import outstanding
+from surpass.memory import highest
 from surpass.recipes.planted import planted
 from surpass.stages import Stage
 from surpass.study import Study, targets
@@ -41,7 +41,7 @@ def _plan(wanted: Sequence[Stage]) -> dict[str, Stage]:
 def main(sweep: str, number: int) -> None:
     """Plan, and print."""
     study = planted_sweep(number) if sweep == "planted" else None
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = highest()
     wall, cpu = time.perf_counter(), time.process_time()
     wanted: Sequence[Stage] = fan(number) if study is None else _targets(study)
     planned = _plan(wanted)
@@ -49,8 +49,8 @@ def main(sweep: str, number: int) -> None:
         "stages": len(planned),
         "seconds": time.perf_counter() - wall,
         "processor_seconds": time.process_time() - cpu,
-        "gigabytes_before": before * 1024 / 1e9,
-        "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "gigabytes_before": before / 1e9,
+        "peak_gigabytes": highest() / 1e9,  # `getrusage` would count the parent's, too
     }
     print(json.dumps(found))
 

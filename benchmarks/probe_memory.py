@@ -8,7 +8,6 @@ runs in a process of its own, on files that `write` has made there, and prints i
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import torch
 from measured import Measured, seconds
 from safetensors.torch import save_file
 
+from surpass.memory import highest
 from surpass.stages import TRUTH, Context, Examples, Features, Fit, Label, Stage
 from surpass.store.artifact import Artifact
 from surpass.tasks import find_task
@@ -94,9 +94,8 @@ def probe(folder: Path, optimizer: str, model: str, iterations: int) -> dict[str
     right_N = pq.read_table(folder / "examples" / "truth.parquet")["truth"].to_numpy()
     flat = said.combine_chunks().values.to_numpy()
     accuracy = float(((flat[1::2] > flat[::2]) == (right_N == 1)).mean())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
-        "gigabytes": peak / _GIGABYTE,
+        "gigabytes": highest() / _GIGABYTE,
         "training": training,
         "labelling": labelling,
         "accuracy": accuracy,
