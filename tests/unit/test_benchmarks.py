@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -168,6 +169,20 @@ def test_a_ratio_that_is_a_fifth_worse_is_an_error(tmp_path, monkeypatch, capsys
     assert bench.main(["--only", "overhead", "--check"]) == worse
     assert ("this: " in capsys.readouterr().out.splitlines()[-1]) == worse
     assert json.loads((tmp_path / "measured.json").read_text())["this"]["value"] == old["value"]
+
+
+def test_a_suite_runs_in_a_process_of_its_own(tmp_path, monkeypatch):
+    bench = import_module("bench")
+    (tmp_path / "own_suite.py").write_text(
+        "import os\nfrom measured import Measured\n"
+        "def main(arguments):\n    return [Measured('process', os.getpid(), 1, False, {'given': arguments})]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(bench.SUITES, "own_suite", ("processes", ("this",)))
+    (found,) = bench.measure(["own_suite"], tmp_path)
+    assert found["process"]["value"] != os.getpid()
+    assert found["process"]["details"] == {"given": [str(tmp_path / "this")]}
+    assert found["process"]["suite"] == "own_suite"
 
 
 def test_what_was_measured_is_kept_and_put_into_the_page(tmp_path, monkeypatch):
