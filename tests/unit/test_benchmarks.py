@@ -175,7 +175,7 @@ def test_a_suite_runs_in_a_process_of_its_own(tmp_path, monkeypatch):
     bench = import_module("bench")
     (tmp_path / "own_suite.py").write_text(
         "import os\nfrom measured import Measured\n"
-        "def main(arguments):\n    return [Measured('process', os.getpid(), 1, False, {'given': arguments})]\n"
+        "def main(given):\n    return [Measured('process', os.getpid(), 1, False, {'given': given})]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(bench.SUITES, "own_suite", ("processes", ("this",)))
