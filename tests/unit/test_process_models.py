@@ -191,7 +191,7 @@ def test_a_causal_head_begins_as_the_unembedding_and_an_encoders_is_new(folders,
 
 def test_the_gradient_of_a_batch_is_that_of_its_steps_one_by_one(folders):
     from surpass.losses import find_loss
-    from surpass.train.loop import _batch
+    from surpass.train.loop import _Labelled
 
     inputs = table(solutions(4))
     rows = np.arange(inputs.num_rows)
@@ -202,7 +202,7 @@ def test_the_gradient_of_a_batch_is_that_of_its_steps_one_by_one(folders):
     for micro_batch in (None, 1):
         model = model_of(folders["llama"], inputs)
         examples = model.encode(inputs)
-        batch = _batch(labels, rows, None)
+        batch = _Labelled(labels, None).batch(rows)
         accumulate_gradient(model, examples, batch, find_loss("xent"), 0.0, micro_batch)
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
