@@ -151,10 +151,6 @@ RULES = (
 # `before` is run first, `change` is a pattern and what stands in its place, `after` runs what was described.
 FIND = "from surpass.recipes.finding import find_study\n"
 OF_TEXTS = f"{FIND}study = find_study('text-small', {['task=sst2', *TINY, 'num_validation=8']!r})\n"
-    (
-        "docs/source.md",
-        "study.py -> stages/ -> engine/ -> store/ -> experiment.py -> results.py -> report/",
-    ): "a drawing of how a study goes through the source",
 STORE = "import surpass\nstore = surpass.open_store('surpass-store')\n"
 CHESS = f"import surpass\n{FIND}study = find_study('chess', {list(ONE_PAIR)!r})\n"
 SCORES = """
@@ -269,6 +265,10 @@ PYTHON: dict[tuple[str, str], Setting] = {
 README_TABLE = "output of `surpass run chess`, held to it by tests/e2e/test_readme.py"
 WATCHED = "what a run says, held to it by tests/e2e/test_watching.py"
 TEXTS: dict[tuple[str, str], str] = {
+    (
+        "docs/source.md",
+        "study.py -> stages/ -> engine/ -> store/ -> experiment.py -> results.py -> report/",
+    ): "a drawing of how a study goes through the source",
     ("README.md", "pair, method       weak  student  ceiling      PGR % [95 %]  seeds   time"): README_TABLE,
     (
         "docs/data/planted.md",
