@@ -1,8 +1,8 @@
 """The gradient of a batch: targets for all of it, then a pass over each micro-batch, there and back.
 
 Only memory depends on the size of the micro-batches; the few losses without targets are sums over examples,
-and so are cut in pieces too. Losses give the gradient by the logits, those with targets in closed form, and
-autograd goes on from there.
+and so are cut in pieces too. Losses give the gradient by the logits, those with targets in closed form; from
+there the model's own way back goes on, or autograd.
 
 Shape suffixes: N examples, C candidates.
 """
