@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "active",
         "clock",
     ),
+    "chess": ("legality",),
     "calls": ("calls", "interrupt"),
     "losses": ("losses", "losses.*"),
     "metrics": ("metrics", "metrics.*"),

@@ -2,8 +2,8 @@ import chess
 import numpy as np
 import pytest
 
-from surpass.boards import board_of, legal_move_indices, pack_board
-from surpass.tasks.positions import iter_boards, pack_fens, white_move_indices
+from surpass.boards import pack_board
+from surpass.tasks.positions import pack_fens
 from surpass.tasks.puzzles import shipped_puzzles
 
 SPECIAL = [
@@ -26,20 +26,7 @@ def test_packed_as_one_at_a_time(fens):
     assert [row.tobytes() for row in pack_fens(fens)] == [pack_board(chess.Board(fen)) for fen in fens]
 
 
-def test_boards_as_one_at_a_time(fens):
-    packed_NB = pack_fens(fens)
-    for board, row in zip(iter_boards(packed_NB), packed_NB, strict=True):
-        assert board == board_of(row.tobytes())
-        assert board.is_valid()
-
-
-def test_moves_as_one_at_a_time(fens):
-    moves = [white_move_indices(board) for board in iter_boards(pack_fens(fens))]
-    assert moves == [legal_move_indices(chess.Board(fen)) for fen in fens]
-
-
 def test_no_positions():
     packed_NB = pack_fens([])
     assert packed_NB.shape == (0, 34)
     assert packed_NB.dtype == np.uint8
-    assert list(iter_boards(packed_NB)) == []

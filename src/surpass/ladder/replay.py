@@ -17,34 +17,29 @@ import numpy as np
 import numpy.typing as npt
 
 from surpass.boards import FIRST_UNDERPROMOTION, Bytes, pack
-from surpass.geometry import ATTACKS, BETWEEN, REACH
+from surpass.geometry import BETWEEN, REACH
 from surpass.ladder import pgn
+from surpass.legality import (
+    CASTLINGS,
+    KING,
+    KING_FROM,
+    KNIGHT,
+    PAWN,
+    QUEEN,
+    ROOK,
+    in_check,
+    may_castle,
+    occupied,
+)
 
 Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.uint16]
 ILLEGAL = -1
-PAWN, KNIGHT, BISHOP, ROOK, QUEEN, KING = range(1, 7)
 
 _TURNED = np.array([0, *range(7, 13), *range(1, 7)], np.uint8)
 # Squares of a file, or of a rank; the ninth row, where nothing is said, allows them all.
 _FILE_HINTS = np.concatenate((np.arange(64) % 8 == np.arange(8)[:, None], np.ones((1, 64), np.bool_)))
 _RANK_HINTS = np.concatenate((np.arange(64) // 8 == np.arange(8)[:, None], np.ones((1, 64), np.bool_)))
-_THEIR_ATTACKS = np.where(np.arange(13)[:, None, None] > KING, ATTACKS, False)
-
-
-class _Castling(NamedTuple):
-    """Where the king and the rook go, and what castling asks for."""
-
-    king_to: int
-    rook_from: int
-    rook_to: int
-    empty: tuple[int, ...]
-    safe: tuple[int, ...]
-
-
-_KING_FROM = 4
-# By the place of the castling right: own king side, own queen side.
-_CASTLINGS = (_Castling(6, 7, 5, (5, 6), (4, 5)), _Castling(2, 0, 3, (1, 2, 3), (4, 3)))
 
 
 def _turned(codes_GS: Bytes) -> Bytes:
@@ -83,8 +78,8 @@ class Boards:
         codes[rows, target_G] = np.where(promotion_G > 0, promotion_G, piece)
         codes[rows, origin_G] = 0
         king = piece == KING
-        for side in _CASTLINGS:
-            castles = rows[king & (target_G - origin_G == side.king_to - _KING_FROM)]
+        for side in CASTLINGS:
+            castles = rows[king & (target_G - origin_G == side.king_to - KING_FROM)]
             codes[castles, side.rook_from] = 0
             codes[castles, side.rook_to] = ROOK
         self.castling_G4[king, :2] = 0
@@ -102,23 +97,7 @@ class Boards:
 
     def king_can_be_taken(self) -> npt.NDArray[np.bool_]:
         """Whether the move just played left the mover's own king in check, bool (G)."""
-        return _in_check(_turned(self.codes_GS))
-
-
-def _occupied(codes_GS: Bytes) -> npt.NDArray[np.uint64]:
-    """The occupied squares as bit boards, uint64 (G)."""
-    return np.packbits(codes_GS != 0, axis=1, bitorder="little").view("<u8")[:, 0]
-
-
-def _attacked(codes_GS: Bytes, square_G: Ints) -> npt.NDArray[np.bool_]:
-    """Whether the side not to move attacks the square of each board."""
-    rows, origins = np.nonzero(_THEIR_ATTACKS[codes_GS, np.arange(64), square_G[:, None]])
-    clear = BETWEEN[origins, square_G[rows]] & _occupied(codes_GS)[rows] == 0
-    return np.bincount(rows[clear], minlength=len(codes_GS)) > 0
-
-
-def _in_check(codes_GS: Bytes) -> npt.NDArray[np.bool_]:
-    return _attacked(codes_GS, np.argmax(codes_GS == KING, axis=1))
+        return in_check(_turned(self.codes_GS))
 
 
 def _origin_of_pieces(codes_GS: Bytes, piece_G: Ints, target_G: Ints, file_G: Ints, rank_G: Ints) -> Ints:
@@ -126,14 +105,14 @@ def _origin_of_pieces(codes_GS: Bytes, piece_G: Ints, target_G: Ints, file_G: In
     movers = codes_GS == piece_G[:, None]
     movers &= REACH[piece_G, target_G] & _FILE_HINTS[file_G] & _RANK_HINTS[rank_G]
     rows, origins = np.nonzero(movers)
-    clear = BETWEEN[origins, target_G[rows]] & _occupied(codes_GS)[rows] == 0
+    clear = BETWEEN[origins, target_G[rows]] & occupied(codes_GS)[rows] == 0
     rows, origins = rows[clear], origins[clear]
     # Where the text fits several pieces it means the one that is not pinned.
     several = np.flatnonzero(np.bincount(rows, minlength=len(codes_GS))[rows] > 1)
     after = codes_GS[rows[several]]
     after[np.arange(len(after)), target_G[rows[several]]] = piece_G[rows[several]]
     after[np.arange(len(after)), origins[several]] = 0
-    pinned = several[_in_check(after)]
+    pinned = several[in_check(after)]
     rows, origins = np.delete(rows, pinned), np.delete(origins, pinned)
     origin_G = np.full(len(codes_GS), ILLEGAL, np.int64)
     origin_G[rows] = origins
@@ -160,16 +139,6 @@ def _origin_of_pawns(
     takes = named & (np.abs(file_G - target_G % 8) == 1) & ((taken > KING) | passing)
     legal = (codes_GS[rows, origin_G] == PAWN) & (target_G >= 16) & np.where(captures, takes, taken == 0)
     return np.where(legal, origin_G, ILLEGAL)
-
-
-def _origin_of_castling(codes_GS: Bytes, right_G: Bytes, side: _Castling) -> Ints:
-    """Origins of castling; ILLEGAL without the right, past a piece, or out of or through check."""
-    allowed = right_G == 1
-    for square in side.empty:
-        allowed &= codes_GS[:, square] == 0
-    for square in side.safe:
-        allowed &= ~_attacked(codes_GS, np.full(len(codes_GS), square))
-    return np.where(allowed, _KING_FROM, ILLEGAL)
 
 
 class Step(NamedTuple):
@@ -202,10 +171,9 @@ def read_written(boards: Boards, written_G: Ints, black: bool) -> Step:
     )
     for place, code in enumerate((pgn.CASTLE_KING_SIDE, pgn.CASTLE_QUEEN_SIDE)):
         castles = np.flatnonzero(written_G & code)
-        target[castles] = _CASTLINGS[place].king_to
-        origin[castles] = _origin_of_castling(
-            codes[castles], boards.castling_G4[castles, place], _CASTLINGS[place]
-        )
+        target[castles] = CASTLINGS[place].king_to
+        allowed = may_castle(codes[castles], boards.castling_G4[castles, place], CASTLINGS[place])
+        origin[castles] = np.where(allowed, KING_FROM, ILLEGAL)
     own = codes[np.arange(len(codes)), target]
     origin[(own >= PAWN) & (own <= KING)] = ILLEGAL
     promotes = (piece == PAWN) & (target >= 56)

@@ -81,12 +81,13 @@ class Policy(nn.Module):
         width = config.channels
         self.stem = nn.Conv2d(NUM_PLANES, width, 3, padding=1, bias=not normalised)
         self.stem_norm: nn.Module = nn.BatchNorm2d(width) if normalised else nn.Identity()
-        bias_1CRF = torch.zeros(1, width, 8, 8).contiguous(memory_format=torch.channels_last)
-        self.square_bias = nn.Parameter(bias_1CRF)
+        self.square_bias = nn.Parameter(torch.zeros(1, width, 8, 8))
         self.blocks = nn.ModuleList(Block(width, normalised=normalised) for _ in range(config.blocks))
         self.origin = nn.Linear(width, config.key_dim)
         self.target = nn.Linear(width, config.key_dim)
         self.underpromotion = nn.Linear(width, len(UNDERPROMOTIONS) * _STEPS)
+        # As convolutions take them and give their gradients, so that none is copied on the way.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, boards_NB: Tensor) -> Tensor:
         """Logits of all move numbers, legal or not, float32 (N, 4168), of packed positions, uint8 (N, 34)."""

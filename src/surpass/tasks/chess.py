@@ -20,9 +20,10 @@ import pyarrow as pa
 from surpass.boards import PACKED_BYTES, move_index
 from surpass.errors import ConfigError
 from surpass.identity import execution_field
+from surpass.legality import legal_moves
 from surpass.tasks import splits
 from surpass.tasks.base import ExampleTables
-from surpass.tasks.positions import iter_boards, pack_fens, white_move_indices
+from surpass.tasks.positions import pack_fens
 from surpass.tasks.puzzles import (
     puzzles_digest,
     read_puzzles,
@@ -171,22 +172,20 @@ def _mixed(bin_N: Ints, weights: dict[int, float], size: int | None) -> Ints:
 def _encoded(table: pa.Table) -> ExampleTables:
     fens, solutions = table["fen"].to_pylist(), table["moves"].to_pylist()
     packed_NB = pack_fens(fens)
-    candidates = [white_move_indices(board) for board in iter_boards(packed_NB)]
-    truth = [
-        moves.index(_first_move(fen, solution))
-        for fen, solution, moves in zip(fens, solutions, candidates, strict=True)
-    ]
+    number_L, count_N = legal_moves(packed_NB)
+    offset_N = np.concatenate(([0], np.cumsum(count_N))).astype(np.int32)
     boards = [None, pa.py_buffer(packed_NB.tobytes())]
     inputs = {
         "id": table["id"].combine_chunks(),
         "board": pa.FixedSizeBinaryArray.from_buffers(pa.binary(PACKED_BYTES), len(table), boards),
-        "candidates": pa.array(candidates, pa.list_(pa.uint16())),
+        "candidates": pa.ListArray.from_arrays(offset_N, number_L),
         "rating": table["rating"].combine_chunks(),
         "themes": table["themes"].combine_chunks(),
     }
-    return ExampleTables(
-        pa.table(inputs), pa.table({"id": inputs["id"], "truth": pa.array(truth, pa.int16())})
-    )
+    solution_N = np.array([_first_move(*pair) for pair in zip(fens, solutions, strict=True)], np.int64)
+    (place_N,) = np.nonzero(number_L == np.repeat(solution_N, count_N))
+    truth = pa.array(place_N - offset_N[:-1], pa.int16())
+    return ExampleTables(pa.table(inputs), pa.table({"id": inputs["id"], "truth": truth}))
 
 
 def _first_move(fen: str, solution: str) -> int:

@@ -55,6 +55,16 @@ def fused_step(
     )
 
 
+def _as_laid(value: Tensor, like: Tensor) -> Tensor:
+    """The numbers of a tensor in the order in which those of another lie: of what is channels last a view.
+
+    torch's step copies what is not contiguous, there and back.
+    """
+    if like.is_contiguous() or not like.is_contiguous(memory_format=torch.channels_last):
+        return value
+    return value.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+
+
 class AdamW:
     """As `torch.optim.AdamW(fused=True)` to the bit, with settings and state in the same form.
 
@@ -71,7 +81,8 @@ class AdamW:
         self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), **settings}]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self._counted: list[nn.Parameter] = []
-        self._moments: tuple[list[Tensor], list[Tensor], list[Tensor]] = [], [], []
+        self._changed: tuple[list[Tensor], list[Tensor], list[Tensor]] = [], [], []
+        self._steps: list[Tensor] = []
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -89,10 +100,13 @@ class AdamW:
         parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
         if len(parameters) != len(self._counted) or any(map(is_not, parameters, self._counted)):
             self._count(parameters)
+        values, means, squares = self._changed
         fused_step(
-            parameters,
-            [parameter.grad for parameter in parameters],
-            *self._moments,
+            values,
+            [_as_laid(parameter.grad, parameter) for parameter in parameters],
+            means,
+            squares,
+            self._steps,
             lr=group["lr"],
             weight_decay=group["weight_decay"],
         )
@@ -106,11 +120,13 @@ class AdamW:
                 self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **zeros}
             state = self.state[parameter]
             state["step"] = counts.setdefault(float(state["step"]), state["step"].clone())
-        states = [self.state[parameter] for parameter in parameters]
-        means, squares, steps = (
-            [state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
+        values = [_as_laid(parameter.detach(), parameter) for parameter in parameters]
+        means, squares = (
+            [_as_laid(self.state[parameter][name], parameter) for parameter in parameters]
+            for name in ("exp_avg", "exp_avg_sq")
         )
-        self._counted, self._moments = parameters, (means, squares, steps)
+        self._counted, self._changed = parameters, (values, means, squares)
+        self._steps = [self.state[parameter]["step"] for parameter in parameters]
 
 
 def optimizer_of(
