@@ -67,7 +67,7 @@ def in_check(codes_NS: Bytes) -> Bools:
 
 def may_castle(codes_NS: Bytes, right_N: Bytes, side: Castling) -> Bools:
     """Whether there is the right, no piece between, and no check before, on the way or behind it."""
-    allowed = right_N == 1
+    allowed: Bools = right_N == 1
     for square in side.empty:
         allowed &= codes_NS[:, square] == 0
     for square in side.safe:
@@ -185,8 +185,8 @@ def _may_expose_the_king(codes_NS: Bytes, moves: _Moves) -> Bools:
 
 def _takes_in_passing(codes_NS: Bytes, moves: _Moves) -> Bools:
     row_M, origin_M, target_M = moves
-    pawn_M: Bools = codes_NS[row_M, origin_M] == PAWN
-    return pawn_M & ((target_M - origin_M) % 8 != 0) & (codes_NS[row_M, target_M] == 0)
+    found_M: Bools = (codes_NS[row_M, origin_M] == PAWN) & (codes_NS[row_M, target_M] == 0)
+    return found_M & ((target_M - origin_M) % 8 != 0)
 
 
 def _played(codes_NS: Bytes, moves: _Moves) -> Bytes:
