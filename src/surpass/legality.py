@@ -185,8 +185,10 @@ def _may_expose_the_king(codes_NS: Bytes, moves: _Moves) -> Bools:
 
 def _takes_in_passing(codes_NS: Bytes, moves: _Moves) -> Bools:
     row_M, origin_M, target_M = moves
-    found_M: Bools = (codes_NS[row_M, origin_M] == PAWN) & (codes_NS[row_M, target_M] == 0)
-    return found_M & ((target_M - origin_M) % 8 != 0)
+    found_M: Bools = codes_NS[row_M, origin_M] == PAWN
+    found_M &= (target_M - origin_M) % 8 != 0
+    found_M &= codes_NS[row_M, target_M] == 0
+    return found_M
 
 
 def _played(codes_NS: Bytes, moves: _Moves) -> Bytes:
