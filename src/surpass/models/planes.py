@@ -1,7 +1,8 @@
 """What a chess policy sees: packed positions decoded in batch to planes, attacks and move masks.
 
 Shape suffixes: N positions, S squares (64, a1 = 0, h8 = 63, seen from the side to move), B packed
-bytes (34), P planes, M move numbers (4168), L moves of each position (the longest row).
+bytes (34), P planes, M move numbers (4168), L moves of each position (the longest row); of all positions
+together: Q pieces, X squares, or kinds of piece.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def _reach_by_code() -> Tensor:
     return reach
 
 
-_REACH = _reach_by_code()
+_REACH = _reach_by_code().flatten(0, 1)
 _BETWEEN = torch.from_numpy(BETWEEN.view("int64"))
 _BITS = torch.ones(64, dtype=torch.int64) << torch.arange(64)
 _SQUARES = torch.arange(64)
@@ -60,9 +61,20 @@ def decode(boards_NB: Tensor) -> Position:
 
 def attacks(position: Position) -> Tensor:
     """Which squares the piece on each square attacks, bool (N, origin, target), both sides."""
+    at_Q, code_Q = _pieces(position)
     occupied_N = ((position.codes_NS > 0).long() * _BITS).sum(1)
-    clear = (_BETWEEN & occupied_N[:, None, None]) == 0
-    return _REACH[position.codes_NS, _SQUARES] & clear
+    origin_Q, row_Q = at_Q & 63, at_Q >> 6
+    found_QS = (_BETWEEN.index_select(0, origin_Q) & occupied_N.index_select(0, row_Q)[:, None]) == 0
+    found_QS &= _REACH.index_select(0, code_Q * 64 + origin_Q)
+    attacks_XS = torch.zeros(position.codes_NS.numel(), 64, dtype=torch.bool)
+    return attacks_XS.index_copy_(0, at_Q, found_QS).view(-1, 64, 64)
+
+
+def _pieces(position: Position) -> tuple[Tensor, Tensor]:
+    """Where the pieces stand, among the squares of all positions, and which they are."""
+    codes_X = position.codes_NS.flatten()
+    at_Q = torch.nonzero(codes_X)[:, 0]
+    return at_Q, codes_X.index_select(0, at_Q)
 
 
 def _en_passant_targets(position: Position) -> tuple[Tensor, Tensor]:
@@ -86,12 +98,20 @@ def input_planes(position: Position, attacks_NSS: Tensor) -> Tensor:
     rows, squares = _en_passant_targets(position)
     planes[rows, 0, squares] = 1.0
     planes[:, 13:17] = position.castling_N4[:, :, None].float()
-    pieces = planes[:, 1:13]
-    by_code = pieces @ attacks_NSS.float()
+    by_code = _attackers(position, attacks_NSS)
     planes[:, 17:29] = by_code.clamp(max=_MOST_OF_ONE_KIND) / _MOST_OF_ONE_KIND
     planes[:, 29] = by_code[:, :6].sum(1) / _ATTACKS_PER_UNIT
     planes[:, 30] = by_code[:, 6:].sum(1) / _ATTACKS_PER_UNIT
     return planes.view(-1, NUM_PLANES, 8, 8).contiguous(memory_format=torch.channels_last)
+
+
+def _attackers(position: Position, attacks_NSS: Tensor) -> Tensor:
+    """How many pieces of each code attack each square, float32 (N, 12, 64)."""
+    at_Q, code_Q = _pieces(position)
+    of_pieces_QS = attacks_NSS.view(-1, 64).index_select(0, at_Q).float()
+    counts_XS = torch.zeros(len(position.codes_NS) * NUM_CODES, 64)
+    counts_XS.index_add_(0, (at_Q >> 6) * NUM_CODES + code_Q, of_pieces_QS)
+    return counts_XS.view(-1, NUM_CODES, 64)[:, 1:]
 
 
 def pseudo_legal(position: Position, attacks_NSS: Tensor) -> Tensor:
