@@ -126,20 +126,24 @@ class Policy(nn.Module):
         None where autograd has to find it: norms have to be computed, weights are computed from others, or
         hooks of a layer wait to be called.
         """
-        layers = self._layers
-        found = [layer._parameters.get(name) for layer in layers for name in ("weight", "bias")]
-        weights = [self.square_bias, *(value for value in found if value is not None)]
-        watched = any(layer._forward_hooks or layer._forward_pre_hooks for layer in (*layers, *self.blocks))
-        if watched or len(weights) <= len(found):
-            return None
-        return Passed(planes, moves_NL, weights, back=back)
+        parameters, hooks = self._inside
+        weights = [self.square_bias]
+        for values in parameters:
+            weight, bias = values.get("weight"), values.get("bias")
+            if weight is None or bias is None:
+                return None
+            weights += weight, bias
+        return None if any(hooks) else Passed(planes, moves_NL, weights, back=back)
 
     @cached_property
-    def _layers(self) -> list[nn.Module]:
-        """What has weights when it is folded, from below."""
+    def _inside(self) -> tuple[list[dict[str, nn.Parameter | None]], list[dict[int, Any]]]:
+        """Of what has weights when it is folded, from below, these; and the hooks of all layers."""
         blocks: Any = self.blocks
         convolutions = [layer for block in blocks for layer in (block.conv1, block.conv2)]
-        return [self.stem, *convolutions, self.origin, self.target, self.underpromotion]
+        layers: list[nn.Module] = [self.stem, *convolutions, self.origin, self.target, self.underpromotion]
+        each = [*layers, *self.blocks]
+        hooks = [found for layer in each for found in (layer._forward_hooks, layer._forward_pre_hooks)]
+        return [layer._parameters for layer in layers], hooks
 
     def chosen(self, trunk: Tensor, moves_NL: Tensor) -> Tensor:
         """Logits of some moves of each position, float32 (N, L), of the trunk's features.

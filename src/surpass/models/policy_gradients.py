@@ -22,6 +22,9 @@ from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
 _OF_STEM, _OF_BLOCK, _OF_HEAD = 3, 4, 6
 _SQUARES, _SEVENTH_RANK = 64, 48
 _STEPS = 3
+_ONES, _ZEROS = [1, 1], [0, 0]
+_behind_unit = torch.ops.aten.threshold_backward.grad_input
+_behind_convolution = torch.ops.aten.convolution_backward.default
 # Of each underpromotion, numbered by piece, file and step: from which file, and which of the head's outputs.
 _NUMBER_U = np.arange(NUM_MOVES - FIRST_UNDERPROMOTION)
 _FILE_U = _NUMBER_U // _STEPS % 8
@@ -74,25 +77,25 @@ class Passed:
 def _backward(kept: list[Any], slope: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     """Gradients of the weights, from the lowest part that wants some to the head."""
     stem, *residuals, head = _by_part(weights)
-    for_stem, *for_residuals, _ = _by_part([weight.requires_grad for weight in weights])
+    lowest = next((place for place, weight in enumerate(weights) if weight.requires_grad), len(weights))
     # What was kept is let go as soon as it is read, so that its memory, still near, is there again.
     slope, found = _backward_of_moves(kept.pop(), slope, *head[::2])
-    for place in reversed(range(len(residuals))):
-        below = any(for_stem) or any(map(any, for_residuals[:place]))
-        if not below and not any(for_residuals[place]):
+    for number, residual in reversed(list(enumerate(residuals))):
+        start = _OF_STEM + number * _OF_BLOCK
+        if lowest >= start + _OF_BLOCK:
             break
-        slope, of_block = _backward_of_residual(kept.pop(), slope, residuals[place], below=below)
+        slope, of_block = _backward_of_residual(kept.pop(), slope, residual, below=lowest < start)
         found = [*of_block, *found]
-    if any(for_stem):
+    if lowest < _OF_STEM:
         found = [*_backward_of_stem(kept.pop(), slope, *stem[:2]), *found]
     kept.clear()
     return found
 
 
-def _by_part(values: Sequence[Any]) -> list[Sequence[Any]]:
-    """Weights, or what is said of them: of the stem, of each block, of the head."""
-    blocks = range(_OF_STEM, len(values) - _OF_HEAD, _OF_BLOCK)
-    return [values[:_OF_STEM], *(values[at : at + _OF_BLOCK] for at in blocks), values[-_OF_HEAD:]]
+def _by_part(weights: Sequence[Tensor]) -> list[Sequence[Tensor]]:
+    """Weights of the stem, of each block, of the head."""
+    blocks = range(_OF_STEM, len(weights) - _OF_HEAD, _OF_BLOCK)
+    return [weights[:_OF_STEM], *(weights[at : at + _OF_BLOCK] for at in blocks), weights[-_OF_HEAD:]]
 
 
 def _forward(planes: Tensor, moves_NL: Tensor, weights: Sequence[Tensor], kept: list[Any] | None) -> Tensor:
@@ -138,7 +141,7 @@ def _backward_of_residual(
 
 def _cut(slope: Tensor, found: Tensor) -> Tensor:
     """The gradient behind a rectified unit, given that of what it gave, in its place."""
-    torch.ops.aten.threshold_backward.grad_input(slope, found, 0, grad_input=slope)
+    _behind_unit(slope, found, 0, grad_input=slope)
     return slope
 
 
@@ -149,9 +152,8 @@ def _backward_of_convolution(
 
     That of the bias is left to a sum: the convolution library takes five times as long for it.
     """
-    ones = [1, 1]
-    of_seen, of_weight, _ = torch.ops.aten.convolution_backward(
-        slope, seen, weight, None, ones, ones, ones, False, [0, 0], 1, [below, True, False]
+    of_seen, of_weight, _ = _behind_convolution(
+        slope, seen, weight, None, _ONES, _ONES, _ONES, False, _ZEROS, 1, [below, True, False]
     )
     return of_seen, _lying_as(weight, of_weight)
 
@@ -230,19 +232,19 @@ def _backward_of_moves(
     squares_RC, pairs_2PK, chosen = kept
     width = len(origin_KC)
     slope_P = slope_NL.reshape(-1).index_select(0, chosen.at_P)
-    slope_U = slope_P[chosen.under_U]
-    slope_P1 = slope_P.index_fill_(0, chosen.under_U, 0.0).mul_(width**-0.5)[:, None]
-    of_pairs_2PK = torch.empty_like(pairs_2PK)
-    torch.mul(pairs_2PK[1], slope_P1, out=of_pairs_2PK[0])
-    torch.mul(pairs_2PK[0], slope_P1, out=of_pairs_2PK[1])
+    if chosen.under_U.numel():
+        slope_U = slope_P[chosen.under_U]
+        slope_P.index_fill_(0, chosen.under_U, 0.0)
+    # The gradient of either key of a move is the other key times the slope: they only change places.
+    of_others_2PK = pairs_2PK.mul_(slope_P.mul_(width**-0.5)[:, None])
     of_keys_TK = pairs_2PK.new_zeros(2 * len(squares_RC), width)
-    of_keys_TK.index_add_(0, chosen.place_2P.view(-1), of_pairs_2PK.flatten(0, 1))
+    of_keys_TK.index_add_(0, torch.cat((chosen.place_2P[1], chosen.place_2P[0])), of_others_2PK.flatten(0, 1))
     of_keys_R_2K = of_keys_TK.view(-1, 2 * width)
     of_squares_RC = of_keys_R_2K @ torch.cat((origin_KC, target_KC))
     of_both_2K_C = of_keys_R_2K.T @ squares_RC
-    of_origin_K, of_target_K = of_pairs_2PK.sum(1)
+    of_target_K, of_origin_K = of_others_2PK.sum(1)
     of_under_VC, of_under_V = torch.zeros_like(under_VC), under_VC.new_zeros(len(under_VC))
-    if len(slope_U):
+    if chosen.under_U.numel():
         of_under_VC.index_add_(0, chosen.kind_U, squares_RC[chosen.row_U] * slope_U[:, None])
         of_under_V.index_add_(0, chosen.kind_U, slope_U)
         of_squares_RC.index_add_(0, chosen.row_U, under_VC[chosen.kind_U] * slope_U[:, None])

@@ -65,7 +65,7 @@ def accumulate_gradient(
         with torch.no_grad(), spent("forward"):
             logits = batch.labels_NC if loss.labels_only else _whole(model, examples, batch, parts)
             target = loss.function(logits, batch.labels_NC, progress)
-    total = torch.zeros(())
+    losses = []
     for part in parts:
         with spent("forward"):
             with added_in_place() if len(parts) > 1 else nullcontext():
@@ -76,8 +76,8 @@ def accumulate_gradient(
             part_of_loss, slopes_NC = _slopes(loss, logits_NC, here, goal, share_N, progress)
         with spent("backward"):
             backward(slopes_NC.to(logits_NC.dtype))
-        total += part_of_loss
-    return total
+        losses.append(part_of_loss)
+    return sum(losses[1:], start=losses[0])
 
 
 def _there_and_back(model: Any, examples: Any, rows: Rows) -> tuple[Tensor, Callable[[Tensor], None]]:
