@@ -1,6 +1,6 @@
 """Check, and the legal moves, of many positions at once, seen from the side to move.
 
-python-chess says the same of one position at a time, some ten times slower.
+python-chess says the same of one position at a time, and takes five times as long for many.
 
 Shape suffixes: N positions, S squares (64), B packed bytes (34); of all positions together: O pieces to move,
 M moves, L legal moves.

@@ -73,3 +73,25 @@ def test_what_pauses_keeps_its_count():
     first, *others = layers.parameters()
     assert optimizer.state[first]["step"] == 2
     assert all(optimizer.state[parameter]["step"] == 4 for parameter in others)
+
+
+def test_moments_that_lie_otherwise_belong_to_the_same_weights():
+    one, other = model(), model()
+    optimizers = [AdamW(list(layers.parameters()), lr=0.1, weight_decay=0.0) for layers in (one, other)]
+    for step in range(4):
+        if step == 2:
+            state = optimizers[1].state
+            assert not next(iter(state.values()))["exp_avg"].is_contiguous()
+            optimizers[1].restore(
+                {
+                    parameter: {name: value.contiguous() for name, value in values.items()}
+                    for parameter, values in state.items()
+                }
+            )
+        for layers, optimizer in zip((one, other), optimizers, strict=True):
+            gradients(layers, step, set())
+            optimizer.step()
+    for value, expected in zip(other.parameters(), one.parameters(), strict=True):
+        assert torch.equal(value, expected)
+        for name, wanted in optimizers[0].state[expected].items():
+            assert torch.equal(optimizers[1].state[value][name], wanted)

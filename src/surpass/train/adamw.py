@@ -119,6 +119,9 @@ class AdamW:
                 zeros = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
                 self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **zeros}
             state = self.state[parameter]
+            for name in ("exp_avg", "exp_avg_sq"):
+                if state[name].stride() != parameter.stride():  # they are changed in place
+                    state[name] = torch.empty_like(parameter).copy_(state[name])
             state["step"] = counts.setdefault(float(state["step"]), state["step"].clone())
         values = [_as_laid(parameter.detach(), parameter) for parameter in parameters]
         means, squares = (
