@@ -43,8 +43,8 @@ from surpass.store import Store
 from surpass.store.batch import sync_file_system
 
 _START = (
-    "import atexit, json, os, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from surpass.engine.worker import main; main(int(sys.argv[1])); "
+    "import atexit, gc, json, os, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "gc.disable(); from surpass.engine.worker import main; gc.enable(); main(int(sys.argv[1])); "
     "atexit._run_exitfuncs(); sys.stdout.flush(); sys.stderr.flush(); os._exit(0)"
     # Taking the interpreter apart would last half a second.
 )
