@@ -138,7 +138,7 @@ def quick_study(folder: Path, rounds: int) -> list[Measured]:
     wall = {name: statistics.median(each.wall for each in taken) for name, taken in times.items()}
     details = {name: [each.wall for each in taken] for name, taken in times.items()}
     faster = wall["inline"] / wall["auto"]
-    return [Measured("chess, quick study: one process over the default", faster, 1.2, False, details)]
+    return [Measured("chess, quick study: one process over the default", faster, 1.3, False, details)]
 
 
 def against_before(before: Path, folder: Path, rounds: int) -> Measured:
@@ -151,8 +151,7 @@ def against_before(before: Path, folder: Path, rounds: int) -> Measured:
             command = [sys.executable, "-m", "surpass", "run", "chess", "--store", store]
             run = partial(subprocess.run, command, cwd=folder, check=True, capture_output=True)
             took[name].append(seconds(partial(run, env=environment)).wall)
-    # Pair by pair: the older one has two threads that wait for each other whenever a neighbour takes a core.
-    ratio = statistics.median(now / then for now, then in zip(took["now"], took["before"], strict=True))
+    ratio = statistics.median(took["now"]) / statistics.median(took["before"])
     return Measured("chess, quick study: over that of commit 67fa2e3", ratio, 0.5, True, took)
 
 
