@@ -92,6 +92,17 @@ def _torch() -> str:
     return f"{torch.__version__} on {threads} thread{'s' if threads > 1 else ''}, {os.cpu_count()} processors"
 
 
+def _allocator() -> str:
+    """Which one workers have; without the package they are slower, and nothing is wrong."""
+    from surpass.allocator import found, preloaded
+
+    if preloaded():
+        return f"tbbmalloc for workers: {found()[-1]}"
+    return (
+        "LD_PRELOAD decides" if "LD_PRELOAD" in os.environ else "the system's: pip install tbb for a faster"
+    )
+
+
 def _store(folder: str) -> Callable[[], str]:
     def look() -> str:
         from surpass.report.listing import find_store
@@ -121,6 +132,7 @@ def examine(store: str) -> list[Finding]:
         ("puzzles", _puzzles),
         ("ladder", _ladder),
         ("torch", _torch),
+        ("allocator", _allocator),
         ("store", _store(store)),
     ]
     findings = []

@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "memory",
         "durations",
         "environment",
+        "allocator",
         "hub",
         "active",
         "clock",

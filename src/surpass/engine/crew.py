@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from surpass.allocator import preloaded
 from surpass.engine.graph import Graph
 from surpass.engine.messages import Message
 from surpass.engine.ordering import reads_model_of
@@ -144,8 +145,8 @@ def num_devices() -> int:
 
 
 def share_of(number: int, *, threads: int, devices: int) -> dict[str, str]:
-    """The environment of a worker: its share of the threads, and its device."""
-    environment = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    """The environment of a worker: its share of the threads, its allocator, and its device."""
+    environment = dict.fromkeys(THREAD_VARIABLES, str(threads)) | preloaded()
     if devices:
         environment[DEVICE] = f"cuda:{number % devices}"
     return environment
