@@ -1,7 +1,7 @@
 """What a folded policy says of chosen moves, with its gradients written down.
 
 Policies are small: autograd, which goes through them operation by operation, takes a tenth to a quarter of a
-step between the operations, and Python, on the way back, half as much again. What they compute is the same.
+step between the operations, and Python on the way back up to three hundredths. What they compute is the same.
 
 Shape suffixes: N positions, C channels; of chosen moves: L of each position (the longest row), P of all
 positions, U underpromotions among them, of which there are V kinds, K key width, R squares of all positions,

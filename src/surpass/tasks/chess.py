@@ -9,7 +9,7 @@ Shape suffixes: N puzzles, B packed bytes (34).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import chess
@@ -182,12 +182,15 @@ def _encoded(table: pa.Table) -> ExampleTables:
         "rating": table["rating"].combine_chunks(),
         "themes": table["themes"].combine_chunks(),
     }
-    solution_N = np.array([_first_move(*pair) for pair in zip(fens, solutions, strict=True)], np.int64)
+    firsts = [solution.partition(" ")[0] for solution in solutions]
+    whites = [" w " in fen for fen in fens]
+    solution_N = np.array([_number(*move) for move in zip(firsts, whites, strict=True)], np.int64)
     (place_N,) = np.nonzero(number_L == np.repeat(solution_N, count_N))
     truth = pa.array(place_N - offset_N[:-1], pa.int16())
     return ExampleTables(pa.table(inputs), pa.table({"id": inputs["id"], "truth": truth}))
 
 
-def _first_move(fen: str, solution: str) -> int:
-    move = chess.Move.from_uci(solution.partition(" ")[0])
-    return move_index(move, chess.WHITE if " w " in fen else chess.BLACK)
+@cache
+def _number(uci: str, white: bool) -> int:
+    """The number of a move as who makes it sees the board."""
+    return move_index(chess.Move.from_uci(uci), chess.WHITE if white else chess.BLACK)
