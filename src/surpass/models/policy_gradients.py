@@ -263,7 +263,7 @@ def _backward_of_moves(
         slope_P.index_fill_(0, chosen.under_U, 0.0)
     # The gradient of either key of a move is the other key times the slope: they only change places.
     of_others_2PK = pairs_2PK.mul_(slope_P.mul_(width**-0.5)[:, None])
-    of_keys_TK = torch.zeros([2 * len(squares_RC), width])
+    of_keys_TK = pairs_2PK.new_zeros([2 * len(squares_RC), width])
     of_keys_TK.index_add_(0, chosen.place_2P.flip(0).view(-1), of_others_2PK.flatten(0, 1))
     of_keys_R_2K = of_keys_TK.view(-1, 2 * width)
     of_squares_RC = of_keys_R_2K @ torch.cat((origin_KC, target_KC))
