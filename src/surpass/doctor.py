@@ -98,9 +98,7 @@ def _allocator() -> str:
 
     if preloaded():
         return f"tbbmalloc for workers: {found()[-1]}"
-    return (
-        "LD_PRELOAD decides" if "LD_PRELOAD" in os.environ else "the system's: pip install tbb for a faster"
-    )
+    return "as LD_PRELOAD says" if "LD_PRELOAD" in os.environ else "the system's"
 
 
 def _store(folder: str) -> Callable[[], str]:

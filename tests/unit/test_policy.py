@@ -1,5 +1,3 @@
-from unittest.mock import Mock
-
 import chess
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ from torch.nn.utils import parametrize
 
 from reference.random_games import random_boards
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
-from surpass.models import policy_gradients
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
 
@@ -270,39 +267,6 @@ class TestPassed:
             for name, value in policy.named_parameters():
                 assert ours[name].stride() == value.stride(), name
                 torch.testing.assert_close(ours[name], plain[name], rtol=1e-5, atol=1e-5)
-
-    @pytest.mark.parametrize("lowest", [0, 3, 7, 11])
-    @pytest.mark.parametrize("count", [3, 40])
-    def test_with_and_without_python_between_operations(self, boards_NB, monkeypatch, lowest, count):
-        """To the bit, whether there are underpromotions or none, and whatever stands still."""
-        torch.manual_seed(0)
-        policy, moves_NL = Policy(CONFIG), moves_of(boards_NB[:count])
-        for parameter in list(policy.parameters())[:lowest]:
-            parameter.requires_grad_(False)
-        slopes_NL = torch.randn(moves_NL.shape)
-        compiled, _ = self.both(policy, boards_NB[:count], moves_NL, slopes_NL)
-        assert policy_gradients._way_back() is not policy_gradients._backward
-        monkeypatch.setattr(policy_gradients, "_way_back", lambda: policy_gradients._backward)
-        plain, _ = self.both(policy, boards_NB[:count], moves_NL, slopes_NL)
-        for name, value in compiled.items():
-            assert value is plain[name] is None or torch.equal(value, plain[name]), name
-
-    def test_a_torch_that_compiles_no_more_goes_back_through_python(self, monkeypatch):
-        monkeypatch.setattr(policy_gradients, "_way_back", policy_gradients._way_back.__wrapped__)
-        for error in (RuntimeError, OSError):
-            monkeypatch.setattr(torch.jit, "script", Mock(side_effect=error))
-            assert policy_gradients._way_back() is policy_gradients._backward
-        monkeypatch.delattr(torch.jit, "script")
-        assert policy_gradients._way_back() is policy_gradients._backward
-
-    def test_they_are_had_once(self, boards_NB):
-        policy, moves_NL = Policy(CONFIG), moves_of(boards_NB[:2])
-        for back in (True, False):
-            passed = policy.passed(self.planes(boards_NB[:2]), moves_NL, back=back)
-            if back:
-                passed.backward(torch.zeros(moves_NL.shape))
-            with pytest.raises(RuntimeError, match="once"):
-                passed.backward(torch.zeros(moves_NL.shape))
 
     def test_they_are_added(self, boards_NB):
         policy, moves_NL = Policy(CONFIG), moves_of(boards_NB[:4])

@@ -182,9 +182,8 @@ def _encoded(table: pa.Table) -> ExampleTables:
         "rating": table["rating"].combine_chunks(),
         "themes": table["themes"].combine_chunks(),
     }
-    firsts = [solution.partition(" ")[0] for solution in solutions]
-    whites = [" w " in fen for fen in fens]
-    solution_N = np.array([_number(*move) for move in zip(firsts, whites, strict=True)], np.int64)
+    pairs = zip(fens, solutions, strict=True)
+    solution_N = np.array([_number(moves.partition(" ")[0], " w " in fen) for fen, moves in pairs], np.int64)
     (place_N,) = np.nonzero(number_L == np.repeat(solution_N, count_N))
     truth = pa.array(place_N - offset_N[:-1], pa.int16())
     return ExampleTables(pa.table(inputs), pa.table({"id": inputs["id"], "truth": truth}))
