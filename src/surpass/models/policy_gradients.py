@@ -1,16 +1,18 @@
 """What a folded policy says of chosen moves, with its gradients written down.
 
 Policies are small: autograd, which goes through them operation by operation, takes a tenth to a quarter of a
-step between the operations. What they compute is the same.
+step between the operations. The convolution library's convolutions take twice as long as Winograd's
+(`winograd.py`). What all of them compute is the same.
 
-Shape suffixes: N positions, C channels; of chosen moves: L of each position (the longest row), P of all
-positions, U underpromotions among them, of which there are V kinds, K key width, R squares of all positions,
-T two keys of each.
+Features lie square by square, (8, 8, N C), convolutions by pairs of points. Shape suffixes: N positions, C
+channels, O those of an output, P pairs of points, T tiles; of chosen moves: L of each position (the longest
+row), P of all positions, U underpromotions among them, of which there are V kinds, K key width, R squares of
+all positions, T two keys of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,21 +20,24 @@ import torch
 from torch import Tensor, nn
 
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
+from surpass.models.winograd import SIDE, convolve, convolve_backward, transformed
 
 _OF_STEM, _OF_BLOCK, _OF_HEAD = 3, 4, 6
-_SQUARES, _SEVENTH_RANK = 64, 48
+_SQUARES, _SEVENTH_RANK = SIDE**2, 48
 _STEPS = 3
-_ONES, _ZEROS = [1, 1], [0, 0]
+_NEAR = 1024
+"""Features of a square, of some positions, whose boards are still near in memory at the next layer."""
+
 _behind_unit = torch.ops.aten.threshold_backward.grad_input
-_behind_convolution = torch.ops.aten.convolution_backward.default
 # Of each underpromotion, numbered by piece, file and step: from which file, and which of the head's outputs.
 _NUMBER_U = np.arange(NUM_MOVES - FIRST_UNDERPROMOTION)
 _FILE_U = _NUMBER_U // _STEPS % 8
 _KIND_U = _NUMBER_U // (8 * _STEPS) * _STEPS + _NUMBER_U % _STEPS
 assert int(_KIND_U.max()) + 1 == _STEPS * len(UNDERPROMOTIONS)
-# Of each square first its key as origin, then that as target. Underpromotions have none.
+# From which square a move goes, and to which. Underpromotions have keys of neither.
 _MOVE_M = np.arange(NUM_MOVES) % FIRST_UNDERPROMOTION
-_KEYS_OF_2M = np.stack((_MOVE_M // _SQUARES * 2, _MOVE_M % _SQUARES * 2 + 1))
+_SQUARE_2M = np.stack((_MOVE_M // _SQUARES, _MOVE_M % _SQUARES))
+_KEY_21 = np.array([[0], [1]])  # of a square first its key as origin, then that as target
 
 
 class Passed:
@@ -59,7 +64,14 @@ class Passed:
     ) -> None:
         self._weights = weights
         self._kept: list[Any] | None = [] if back else None
-        self.logits_NL = _forward(planes, moves_NL, weights, self._kept)
+        parts = _by_part(weights)
+        convolutions = [parts[0][1], *(weight for part in parts[1:-1] for weight in part[::2])]
+        if back:  # each transformed when it is its turn, to be near in memory
+            self.logits_NL = _forward(planes, moves_NL, parts, map(transformed, convolutions), self._kept)
+        else:
+            filters, size = [*map(transformed, convolutions)], max(1, _NEAR // len(convolutions[0]))
+            pieces = zip(torch.split(planes, size), torch.split(moves_NL, size), strict=True)
+            self.logits_NL = torch.cat([_forward(*piece, parts, filters, None) for piece in pieces])
 
     @torch.no_grad()
     def backward(self, slope_NL: Tensor) -> None:
@@ -71,25 +83,7 @@ class Passed:
             if weight.grad is not None:
                 weight.grad.add_(gradient)
             elif weight.requires_grad:
-                weight.grad = gradient
-
-
-def _backward(kept: list[Any], slope: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-    """Gradients of the weights, from the lowest part that wants some to the head."""
-    stem, *residuals, head = _by_part(weights)
-    lowest = next((place for place, weight in enumerate(weights) if weight.requires_grad), len(weights))
-    # What was kept is let go as soon as it is read, so that its memory, still near, is there again.
-    slope, found = _backward_of_moves(kept.pop(), slope, *head[::2])
-    for number, residual in reversed(list(enumerate(residuals))):
-        start = _OF_STEM + number * _OF_BLOCK
-        if lowest >= start + _OF_BLOCK:
-            break
-        slope, of_block = _backward_of_residual(kept.pop(), slope, residual, below=lowest < start)
-        found = [*of_block, *found]
-    if lowest < _OF_STEM:
-        found = [*_backward_of_stem(kept.pop(), slope, *stem[:2]), *found]
-    kept.clear()
-    return found
+                weight.grad = _lying_as(weight, gradient)
 
 
 def _by_part(weights: Sequence[Tensor]) -> list[Sequence[Tensor]]:
@@ -98,64 +92,85 @@ def _by_part(weights: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     return [weights[:_OF_STEM], *(weights[at : at + _OF_BLOCK] for at in blocks), weights[-_OF_HEAD:]]
 
 
-def _forward(planes: Tensor, moves_NL: Tensor, weights: Sequence[Tensor], kept: list[Any] | None) -> Tensor:
+class _Convolved(NamedTuple):
+    """What a convolution and a rectified unit gave, with what their gradients need."""
+
+    input_PTC: Tensor
+    filter_POC: Tensor
+    found: Tensor
+
+    def cut(self, slope: Tensor) -> Tensor:
+        """The gradient behind the rectified unit, given that of what it gave, in its place."""
+        _behind_unit(slope, self.found, 0, grad_input=slope)
+        return slope
+
+    def behind(self, slope: Tensor, *, below: bool = True) -> tuple[Any, Tensor, Tensor]:
+        """Gradients of the convolution, given that of its output; see `convolve_backward`."""
+        return convolve_backward(slope, self.input_PTC, self.filter_POC, below=below)
+
+
+def _forward(
+    planes: Tensor,
+    moves_NL: Tensor,
+    parts: Sequence[Sequence[Tensor]],
+    filters: Iterable[Tensor],
+    kept: list[Any] | None,
+) -> Tensor:
     """Logits; what gradients need is added to a list, if there is one."""
-    (square_bias, weight, bias_C), *residuals, head = _by_part(weights)
-    x = torch.conv2d(planes, weight, bias_C, padding=1).add_(square_bias).relu_()
+    (square_bias, _, bias_C), *residuals, head = parts
+    filters, channels = iter(filters), len(bias_C)
+    filter_POC = next(filters)
+    found, seen = convolve(planes.permute(2, 3, 0, 1).reshape(SIDE, SIDE, -1), filter_POC, bias_C)
+    found.view(SIDE, SIDE, len(planes), channels).add_(square_bias.permute(2, 3, 0, 1))
+    trunk = [_Convolved(seen, filter_POC, found.relu_())]
+    for _, bias_1, _, bias_2 in residuals:
+        x = trunk[-1].found
+        for bias, before in ((bias_1, None), (bias_2, x)):
+            filter_POC = next(filters)
+            found, seen = convolve(trunk[-1].found, filter_POC, bias)
+            found = found if before is None else found.add_(before)
+            trunk.append(_Convolved(seen, filter_POC, found.relu_()))
+        if kept is None:
+            del trunk[:-1]
+    logits_NL, for_moves = _moves(trunk[-1].found.view(-1, channels), moves_NL, *head)
     if kept is not None:
-        kept.append((planes, x))
-    for weight_1, bias_1, weight_2, bias_2 in residuals:
-        hidden = torch.conv2d(x, weight_1, bias_1, padding=1).relu_()
-        found = torch.conv2d(hidden, weight_2, bias_2, padding=1).add_(x).relu_()
-        if kept is not None:
-            kept.append((x, hidden, found))
-        x = found
-    logits_NL, for_moves = _moves(x, moves_NL, *head)
-    if kept is not None:
-        kept.append(for_moves)
+        kept += *trunk, for_moves
     return logits_NL
 
 
-def _backward_of_stem(
-    kept: tuple[Tensor, Tensor], slope: Tensor, square_bias: Tensor, weight: Tensor
-) -> list[Tensor]:
-    planes, found = kept
-    slope = _cut(slope, found)
-    _, of_weight = _backward_of_convolution(slope, planes, weight, below=False)
-    of_squares = slope.sum(0, keepdim=True)
-    return [_lying_as(square_bias, of_squares), of_weight, of_squares.sum((0, 2, 3))]
+def _backward(kept: list[Any], slope: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of the weights, from the lowest part that wants some to the head."""
+    _, *residuals, head = _by_part(weights)
+    lowest = next((place for place, weight in enumerate(weights) if weight.requires_grad), len(weights))
+    # What was kept is let go as soon as it is read, so that its memory, still near, is there again.
+    slope, found = _backward_of_moves(kept.pop(), slope, *head[::2])
+    for number in reversed(range(len(residuals))):
+        start = _OF_STEM + number * _OF_BLOCK
+        if lowest >= start + _OF_BLOCK:
+            break
+        slope, of_block = _backward_of_residual(kept.pop(), kept.pop(), slope, below=lowest < start)
+        found = [*of_block, *found]
+    if lowest < _OF_STEM:
+        found = [*_backward_of_stem(kept.pop(), slope), *found]
+    kept.clear()
+    return found
+
+
+def _backward_of_stem(stem: _Convolved, slope: Tensor) -> list[Tensor]:
+    slope = stem.cut(slope)
+    _, of_weight, of_bias = stem.behind(slope, below=False)
+    of_squares = slope.view(SIDE, SIDE, -1, len(of_bias)).sum(2)
+    return [of_squares.permute(2, 0, 1)[None], of_weight, of_bias]
 
 
 def _backward_of_residual(
-    kept: tuple[Tensor, Tensor, Tensor], slope: Tensor, weights: Sequence[Tensor], *, below: bool
+    second: _Convolved, first: _Convolved, slope: Tensor, *, below: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradients of what a block was given, unless nothing below wants it, and of its weights."""
-    x, hidden, found = kept
-    weight_1, _, weight_2, _ = weights
-    outer = _cut(slope, found)
-    inner, of_weight_2 = _backward_of_convolution(outer, hidden, weight_2)
-    of_x, of_weight_1 = _backward_of_convolution(_cut(inner, hidden), x, weight_1, below=below)
-    of_weights = [of_weight_1, inner.sum((0, 2, 3)), of_weight_2, outer.sum((0, 2, 3))]
-    return of_x.add_(outer) if below else of_x, of_weights
-
-
-def _cut(slope: Tensor, found: Tensor) -> Tensor:
-    """The gradient behind a rectified unit, given that of what it gave, in its place."""
-    _behind_unit(slope, found, 0, grad_input=slope)
-    return slope
-
-
-def _backward_of_convolution(
-    slope: Tensor, seen: Tensor, weight: Tensor, *, below: bool = True
-) -> tuple[Tensor, Tensor]:
-    """Gradients of what a 3x3 convolution saw, unless nothing below wants it, and of its weights.
-
-    That of the bias is left to a sum: the convolution library takes five times as long for it.
-    """
-    of_seen, of_weight, _ = _behind_convolution(
-        slope, seen, weight, None, _ONES, _ONES, _ONES, False, _ZEROS, 1, [below, True, False]
-    )
-    return of_seen, _lying_as(weight, of_weight)
+    outer = second.cut(slope)
+    inner, *of_second = second.behind(outer)
+    of_x, *of_first = first.behind(first.cut(inner), below=below)
+    return of_x.add_(outer) if below else of_x, [*of_first, *of_second]
 
 
 def _lying_as(weight: Tensor, gradient: Tensor) -> Tensor:
@@ -183,11 +198,12 @@ class _Chosen(NamedTuple):
         flat = moves_NL.numpy().ravel()
         at_P = np.flatnonzero(flat >= 0)
         move_P = flat[at_P]
-        corner_P = at_P // moves_NL.shape[1] * (2 * _SQUARES)
-        place_2P = torch.from_numpy(_KEYS_OF_2M.take(move_P, 1) + corner_P)
+        count, position_P = len(moves_NL), at_P // moves_NL.shape[1]
+        row_2P = _SQUARE_2M.take(move_P, 1) * count + position_P
+        place_2P = torch.from_numpy(2 * row_2P + _KEY_21)
         under_U = np.flatnonzero(move_P >= FIRST_UNDERPROMOTION)
         number_U = move_P[under_U] - FIRST_UNDERPROMOTION
-        row_U = corner_P[under_U] // 2 + _SEVENTH_RANK + _FILE_U[number_U]
+        row_U = (_SEVENTH_RANK + _FILE_U[number_U]) * count + position_P[under_U]
         under = map(torch.from_numpy, (under_U, row_U, _KIND_U[number_U]))
         return cls(torch.from_numpy(at_P), place_2P, *under)
 
@@ -201,7 +217,7 @@ class _Moves(NamedTuple):
 
 
 def _moves(
-    trunk: Tensor,
+    squares_RC: Tensor,
     moves_NL: Tensor,
     origin_KC: Tensor,
     origin_K: Tensor,
@@ -211,7 +227,6 @@ def _moves(
     under_V: Tensor,
 ) -> tuple[Tensor, _Moves]:
     """Logits: of a move the product of the keys of its two squares, of an underpromotion one of the first."""
-    squares_RC = trunk.permute(0, 2, 3, 1).reshape(-1, trunk.shape[1])
     width, chosen = len(origin_KC), _Chosen.among(moves_NL)
     # Biases are added where keys are used.
     keys_TK = (squares_RC @ torch.cat((origin_KC, target_KC)).T).view(-1, width)
@@ -228,7 +243,7 @@ def _moves(
 def _backward_of_moves(
     kept: _Moves, slope_NL: Tensor, origin_KC: Tensor, target_KC: Tensor, under_VC: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Gradients of the features of squares, (N, C, 8, 8), and of the weights."""
+    """Gradients of the features of squares, (8, 8, N C), and of the weights."""
     squares_RC, pairs_2PK, chosen = kept
     width = len(origin_KC)
     slope_P = slope_NL.reshape(-1).index_select(0, chosen.at_P)
@@ -248,6 +263,6 @@ def _backward_of_moves(
         of_under_VC.index_add_(0, chosen.kind_U, squares_RC[chosen.row_U] * slope_U[:, None])
         of_under_V.index_add_(0, chosen.kind_U, slope_U)
         of_squares_RC.index_add_(0, chosen.row_U, under_VC[chosen.kind_U] * slope_U[:, None])
-    of_trunk = of_squares_RC.view(-1, 8, 8, squares_RC.shape[1]).permute(0, 3, 1, 2)
+    of_trunk = of_squares_RC.view(SIDE, SIDE, -1)
     of_origin, of_target = (of_both_2K_C[:width], of_origin_K), (of_both_2K_C[width:], of_target_K)
     return of_trunk, [*of_origin, *of_target, of_under_VC, of_under_V]

@@ -1,0 +1,142 @@
+"""3x3 convolutions of boards, there and back, by Winograd's minimal filtering.
+
+A board is four tiles of 4 x 4 squares. Along each side a tile and the squares around it are a polynomial, and
+so is the filter; of their product four coefficients are wanted, and its values at six points give them. So a
+tile needs 36 products of channels where a direct convolution needs 144. All else is linear, and gradients go
+back through the same matrices.
+
+The points keep numbers near each other in size (Barabasz et al. 2020): rounding is 8e-7 of the values, where
+that of a direct convolution in float32 is 2e-7.
+
+Boards lie square by square, (8, 8, N C), so that transforms are products of matrices, too. Shape suffixes: N
+boards, C channels of the input, O of the output, P 36 pairs of points (of files, then of ranks), T tiles of
+all boards (4 N).
+
+Source:
+    Winograd 1980; Lavin and Gray 2016, F(4x4, 3x3).
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SIDE = 8
+_POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)  # and infinity, last
+_NUM_POINTS, _NUM_PAIRS, _TILE, _TAPS = 6, 36, 4, 3
+_AT_ONE = _POINTS.index(1.0) * (_NUM_POINTS + 1)
+"""The pair of points at which a number adds itself to all squares of a tile."""
+
+
+class _Transform:
+    """A linear map from lines of 8 squares to values at the points of both tiles, along files and ranks.
+
+    Args:
+        line: The matrix, (6 points, 2 tiles, 8 squares).
+    """
+
+    def __init__(self, line: Tensor) -> None:
+        matrix = line.flatten(0, 1).float()
+        one, other = line.float().permute(1, 2, 0)
+        self._files, self._ranks = matrix.expand(SIDE, -1, -1), matrix.expand(_NUM_POINTS, -1, -1)
+        self._ranks_back = matrix.T.contiguous().expand(_NUM_POINTS, -1, -1)
+        self._files_back = one.expand(SIDE, -1, -1), other.expand(SIDE, -1, -1)
+        self._apart = not one[_TILE:].any() and not other[:_TILE].any()
+        self._tiles_back = one[:_TILE].contiguous().expand(2 * SIDE, -1, -1)
+
+    def there(self, boards: Tensor, channels: int) -> Tensor:
+        """Values at points, (P, T, C), of boards, (8, 8, N C)."""
+        wide = boards.shape[2]
+        of_files = torch.bmm(self._files, boards)
+        by_point = of_files.as_strided((_NUM_POINTS, SIDE, 2 * wide), (2 * wide, 2 * _NUM_POINTS * wide, 1))
+        return torch.bmm(self._ranks, by_point).view(_NUM_PAIRS, 4 * (wide // channels), channels)
+
+    def back(self, values_PTC: Tensor) -> Tensor:
+        """The transposed map: boards, (8, 8, N C), of values at points."""
+        wide = values_PTC.shape[1] // 4 * values_PTC.shape[2]
+        of_ranks = torch.bmm(self._ranks_back, values_PTC.view(_NUM_POINTS, 2 * _NUM_POINTS, 2 * wide))
+        next_point = 2 * SIDE * wide
+        if self._apart:  # no square belongs to both tiles
+            tiles = of_ranks.as_strided((2 * SIDE, _NUM_POINTS, wide), (wide, next_point, 1))
+            return torch.bmm(self._tiles_back, tiles).view(SIDE, SIDE, wide)
+        size, strides = (SIDE, _NUM_POINTS, wide), (2 * wide, next_point, 1)
+        one, other = of_ranks.as_strided(size, strides), of_ranks.as_strided(size, strides, wide)
+        return torch.bmm(self._files_back[0], one).baddbmm_(self._files_back[1], other)
+
+
+def _powers(count: int) -> Tensor:
+    """Values at the points of polynomials that are one coefficient, of so many, (6, count)."""
+    rows = [[point**power for power in range(count)] for point in _POINTS]
+    return torch.tensor([*rows, [*[0.0] * (count - 1), 1.0]], dtype=torch.float64)
+
+
+def _of_input() -> Tensor:
+    """A tile has the squares around it, but for those behind the edge, which are zero."""
+    others = [[other for other in _POINTS if other != point] for point in _POINTS]
+    rows = [*([*np.poly(some)[::-1], 0.0] for some in others), np.poly(_POINTS)[::-1]]
+    line = torch.zeros(_NUM_POINTS, 2, SIDE + 2, dtype=torch.float64)
+    line[:, 0, :_NUM_POINTS] = line[:, 1, _TILE:] = torch.tensor(np.array(rows))
+    return line[:, :, 1:-1]
+
+
+def _of_output() -> Tensor:
+    line = torch.zeros(_NUM_POINTS, 2, SIDE, dtype=torch.float64)
+    line[:, 0, :_TILE] = line[:, 1, _TILE:] = _powers(_TILE)
+    return line
+
+
+def _of_filter() -> Tensor:
+    """The matrix from a filter's weights (3 ranks x 3 files) to values at pairs of points, (36, 9)."""
+    line = _powers(_TAPS)
+    for row, point in zip(line, _POINTS, strict=False):
+        row /= prod(point - other for other in _POINTS if other != point)
+    return torch.einsum("fb,ra->frab", line, line).reshape(_NUM_PAIRS, _TAPS**2).float()
+
+
+_INPUT, _OUTPUT, _FILTER = _Transform(_of_input()), _Transform(_of_output()), _of_filter()
+_FILTER_BACK = _FILTER.T.contiguous()
+
+
+def transformed(weight: Tensor) -> Tensor:
+    """The weights of a convolution, float32 (O, C, 3, 3), at pairs of points, (P, O, C)."""
+    outputs, inputs, _, _ = weight.shape
+    taps = weight.permute(0, 2, 3, 1).reshape(outputs, _TAPS**2, inputs)
+    return torch.bmm(_FILTER.expand(outputs, -1, -1), taps).transpose(0, 1)
+
+
+def convolve(boards: Tensor, filter_POC: Tensor, bias_O: Tensor) -> tuple[Tensor, Tensor]:
+    """As `torch.conv2d` with padding of 1, to rounding.
+
+    Args:
+        boards: The input, float32 (8, 8, N C), contiguous.
+        filter_POC: The weights, `transformed`.
+        bias_O: The bias.
+
+    Returns:
+        The output, (8, 8, N O), and the input at points, (P, T, C), which `convolve_backward` takes.
+    """
+    input_PTC = _INPUT.there(boards, filter_POC.shape[2])
+    output_PTO = torch.bmm(input_PTC, filter_POC.transpose(1, 2))
+    output_PTO[_AT_ONE].add_(bias_O)
+    return _OUTPUT.back(output_PTO), input_PTC
+
+
+def convolve_backward(
+    slope: Tensor, input_PTC: Tensor, filter_POC: Tensor, *, below: bool = True
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gradients of a convolution, given that of a loss by its output, (8, 8, N O).
+
+    Returns:
+        The gradient by the input, (8, 8, N C), or None if nothing `below` wants it; by the weights,
+        (O, C, 3, 3), channels last; by the bias, (O).
+    """
+    _, outputs, inputs = filter_POC.shape
+    slope_PTO = _OUTPUT.there(slope, outputs)
+    by_filter_OPC = torch.bmm(slope_PTO.transpose(1, 2), input_PTC).transpose(0, 1)
+    by_taps = torch.bmm(_FILTER_BACK.expand(outputs, -1, -1), by_filter_OPC)
+    by_weight = by_taps.view(outputs, _TAPS, _TAPS, inputs).permute(0, 3, 1, 2)
+    by_input = _INPUT.back(torch.bmm(slope_PTO, filter_POC)) if below else None
+    return by_input, by_weight, slope_PTO[_AT_ONE].sum(0)
