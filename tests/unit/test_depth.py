@@ -148,7 +148,9 @@ class TestEveryFamily:
             expected = model(examples, np.arange(NUM))
             assert not torch.equal(expected, wanted)
             settle(model)
-            torch.testing.assert_close(model(examples, np.arange(NUM)), expected)
+            # A settled policy has other convolutions, which round otherwise.
+            bounds = {"rtol": 1e-4, "atol": 1e-4} if kind == "policy" else {}
+            torch.testing.assert_close(model(examples, np.arange(NUM)), expected, **bounds)
         moved = {
             name
             for name, value in loaded(problems[kind], "full").named_parameters()

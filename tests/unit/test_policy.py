@@ -7,8 +7,10 @@ from torch.nn.utils import parametrize
 
 from reference.random_games import random_boards
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
+from surpass.models import policy_gradients
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
+from surpass.train.adamw import EPSILON
 
 CONFIG = PolicyConfig(channels=6, blocks=2, key_dim=5)
 
@@ -259,6 +261,16 @@ class TestPassed:
             torch.testing.assert_close(ours[name], expected, rtol=1e-5, atol=1e-5, msg=name)
         assert all(plain[name].any() for name in plain if "under" not in name)
 
+    def test_what_sees_nothing_has_no_gradient(self, boards_NB):
+        """Not even as large as rounding of what others have, which AdamW would bring to their size."""
+        torch.manual_seed(0)
+        policy, moves_NL = Policy(CONFIG), moves_of(boards_NB[:2])
+        ours, plain = self.both(policy, boards_NB[:2], moves_NL, torch.randn(moves_NL.shape))
+        nothing = plain["stem.weight"] == 0
+        alone = nothing.any((2, 3)) & ~nothing.all((2, 3))  # of planes that other weights do see
+        assert alone.any()
+        assert float(ours["stem.weight"][nothing].abs().max()) < EPSILON / 10
+
     def test_gradients_lie_in_memory_as_the_weights_do(self, boards_NB):
         """The optimizer takes both number by number."""
         for layout in (torch.contiguous_format, torch.channels_last):
@@ -279,13 +291,16 @@ class TestPassed:
             torch.testing.assert_close(value.grad, 2 * once[name])
 
     @torch.no_grad()
-    def test_moves_without_gradients(self, trained, boards_NB):
+    @pytest.mark.parametrize("near", [policy_gradients._NEAR, 24, 1])
+    def test_moves_without_gradients(self, trained, boards_NB, monkeypatch, near):
+        """Of all positions at once, of some at a time, of each alone."""
+        monkeypatch.setattr(policy_gradients, "_NEAR", near)
         policy, moves_NL = fold(trained), moves_of(boards_NB[:40])
         for count in (40, 0):
             planes = self.planes(boards_NB[:count])
-            close(
-                policy.moves(planes, moves_NL[:count]), policy.chosen(policy.trunk(planes), moves_NL[:count])
-            )
+            trunk = policy.trunk(planes)
+            close(policy.features(planes), trunk)
+            close(policy.moves(planes, moves_NL[:count]), policy.chosen(trunk, moves_NL[:count]))
 
     def test_moves_with_gradients_are_autograds(self, boards_NB):
         policy, planes, moves_NL = Policy(CONFIG), self.planes(boards_NB[:5]), moves_of(boards_NB[:5])
@@ -306,6 +321,7 @@ class TestPassed:
         assert policy.passed(planes, moves_NL) is None
         with torch.no_grad():
             close(policy.moves(planes, moves_NL), policy.chosen(policy.trunk(planes), moves_NL))
+            assert torch.equal(policy.features(planes), policy.trunk(planes))
         # Now the weight comes behind the bias.
         parametrize.remove_parametrizations(policy.blocks[0].conv1, "weight")
         assert policy.passed(planes, moves_NL) is not None

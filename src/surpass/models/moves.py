@@ -107,7 +107,7 @@ class MoveChoice(nn.Module):
         if examples.below is not None:
             with entered(self.blocks, examples.below.cut, examples.below.of(rows)):
                 return self.tried()
-        return self.policy.trunk(chosen_planes(examples, rows))
+        return self.policy.features(chosen_planes(examples, rows))
 
     def from_states(self, states: Tensor, examples: MoveExamples, rows: npt.NDArray[np.int64]) -> Tensor:
         """Logits of the candidates of the examples whose states these are; as `forward`."""

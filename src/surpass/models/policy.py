@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
 from surpass.models.normalising import merged
 from surpass.models.planes import NUM_PLANES, Position, attacks, decode, input_planes
-from surpass.models.policy_gradients import Passed
+from surpass.models.policy_gradients import Passed, features
 
 _STEPS = 3
 _NUM_UNDER = NUM_MOVES - FIRST_UNDERPROMOTION
@@ -115,6 +115,11 @@ class Policy(nn.Module):
         assert logits_NM.shape[1] == NUM_MOVES
         return logits_NM
 
+    def features(self, planes: Tensor) -> Tensor:
+        """As `trunk`; without gradients in the way in which `moves` has them."""
+        weights = None if torch.is_grad_enabled() else self._written()
+        return self.trunk(planes) if weights is None else features(planes, weights)
+
     def moves(self, planes: Tensor, moves_NL: Tensor) -> Tensor:
         """Logits of some moves of each position, float32 (N, L), as `chosen` of `trunk`."""
         passed = None if torch.is_grad_enabled() else self.passed(planes, moves_NL, back=False)
@@ -126,6 +131,11 @@ class Policy(nn.Module):
         None where autograd has to find it: norms have to be computed, weights are computed from others, or
         hooks of a layer wait to be called.
         """
+        weights = self._written()
+        return None if weights is None else Passed(planes, moves_NL, weights, back=back)
+
+    def _written(self) -> list[nn.Parameter] | None:
+        """The weights as `Passed` takes them; None where layers have to be called."""
         parameters, hooks = self._inside
         weights = [self.square_bias]
         for values in parameters:
@@ -133,7 +143,7 @@ class Policy(nn.Module):
             if weight is None or bias is None:
                 return None
             weights += weight, bias
-        return None if any(hooks) else Passed(planes, moves_NL, weights, back=back)
+        return None if any(hooks) else weights
 
     @cached_property
     def _inside(self) -> tuple[list[dict[str, nn.Parameter | None]], list[dict[int, Any]]]:

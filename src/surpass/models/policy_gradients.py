@@ -1,8 +1,10 @@
 """What a folded policy says of chosen moves, with its gradients written down.
 
 Policies are small: autograd, which goes through them operation by operation, takes a tenth to a quarter of a
-step between the operations. The convolution library's convolutions take twice as long as Winograd's
-(`winograd.py`). What all of them compute is the same.
+step between the operations, and direct convolutions up to twice as long as Winograd's (`winograd.py`). The
+stem's is direct nevertheless. Its planes are mostly zeros, and many of its weights meet nothing else: they
+have a gradient of exactly zero, where Winograd's is rounding, which AdamW would bring to the size of all
+others. But for rounding what all this computes is the same.
 
 Features lie square by square, (8, 8, N C), convolutions by pairs of points. Shape suffixes: N positions, C
 channels, O those of an output, P pairs of points, T tiles; of chosen moves: L of each position (the longest
@@ -12,7 +14,7 @@ all positions, T two keys of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +28,10 @@ _OF_STEM, _OF_BLOCK, _OF_HEAD = 3, 4, 6
 _SQUARES, _SEVENTH_RANK = SIDE**2, 48
 _STEPS = 3
 _NEAR = 1024
-"""Features of a square, of some positions, whose boards are still near in memory at the next layer."""
+"""Numbers of a square, of some positions, whose boards are still near in memory at the next layer."""
 
+_ONES, _ZEROS = [1, 1], [0, 0]
+_behind_convolution = torch.ops.aten.convolution_backward.default
 _behind_unit = torch.ops.aten.threshold_backward.grad_input
 # Of each underpromotion, numbered by piece, file and step: from which file, and which of the head's outputs.
 _NUMBER_U = np.arange(NUM_MOVES - FIRST_UNDERPROMOTION)
@@ -65,11 +69,10 @@ class Passed:
         self._weights = weights
         self._kept: list[Any] | None = [] if back else None
         parts = _by_part(weights)
-        convolutions = [parts[0][1], *(weight for part in parts[1:-1] for weight in part[::2])]
-        if back:  # each transformed when it is its turn, to be near in memory
-            self.logits_NL = _forward(planes, moves_NL, parts, map(transformed, convolutions), self._kept)
+        if back:
+            self.logits_NL = _forward(planes, moves_NL, parts, _filters(parts), self._kept)
         else:
-            filters, size = [*map(transformed, convolutions)], max(1, _NEAR // len(convolutions[0]))
+            filters, size = [*_filters(parts)], _num_near(parts)
             pieces = zip(torch.split(planes, size), torch.split(moves_NL, size), strict=True)
             self.logits_NL = torch.cat([_forward(*piece, parts, filters, None) for piece in pieces])
 
@@ -86,10 +89,30 @@ class Passed:
                 weight.grad = _lying_as(weight, gradient)
 
 
+@torch.no_grad()
+def features(planes: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """The trunk's features of every square, float32 (N, C, 8, 8), channels last; as `Policy.trunk`."""
+    parts = _by_part(weights)
+    filters = [*_filters(parts)]
+    pieces = [_trunk(piece, parts, filters, None) for piece in torch.split(planes, _num_near(parts))]
+    squares = torch.cat([piece.view(SIDE, SIDE, -1, len(parts[0][2])) for piece in pieces], 2)
+    return squares.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
+
+
 def _by_part(weights: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     """Weights of the stem, of each block, of the head."""
     blocks = range(_OF_STEM, len(weights) - _OF_HEAD, _OF_BLOCK)
     return [weights[:_OF_STEM], *(weights[at : at + _OF_BLOCK] for at in blocks), weights[-_OF_HEAD:]]
+
+
+def _filters(parts: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+    """Blocks' convolutions at points, each when it is its turn, so that it is near in memory."""
+    return (transformed(weight) for part in parts[1:-1] for weight in part[::2])
+
+
+def _num_near(parts: Sequence[Sequence[Tensor]]) -> int:
+    """How many positions have features that are still near in memory at the next layer."""
+    return max(1, _NEAR // len(parts[0][2]))
 
 
 class _Convolved(NamedTuple):
@@ -98,11 +121,6 @@ class _Convolved(NamedTuple):
     input_PTC: Tensor
     filter_POC: Tensor
     found: Tensor
-
-    def cut(self, slope: Tensor) -> Tensor:
-        """The gradient behind the rectified unit, given that of what it gave, in its place."""
-        _behind_unit(slope, self.found, 0, grad_input=slope)
-        return slope
 
     def behind(self, slope: Tensor, *, below: bool = True) -> tuple[Any, Tensor, Tensor]:
         """Gradients of the convolution, given that of its output; see `convolve_backward`."""
@@ -117,25 +135,32 @@ def _forward(
     kept: list[Any] | None,
 ) -> Tensor:
     """Logits; what gradients need is added to a list, if there is one."""
-    (square_bias, _, bias_C), *residuals, head = parts
-    filters, channels = iter(filters), len(bias_C)
-    filter_POC = next(filters)
-    found, seen = convolve(planes.permute(2, 3, 0, 1).reshape(SIDE, SIDE, -1), filter_POC, bias_C)
-    found.view(SIDE, SIDE, len(planes), channels).add_(square_bias.permute(2, 3, 0, 1))
-    trunk = [_Convolved(seen, filter_POC, found.relu_())]
-    for _, bias_1, _, bias_2 in residuals:
-        x = trunk[-1].found
-        for bias, before in ((bias_1, None), (bias_2, x)):
-            filter_POC = next(filters)
-            found, seen = convolve(trunk[-1].found, filter_POC, bias)
-            found = found if before is None else found.add_(before)
-            trunk.append(_Convolved(seen, filter_POC, found.relu_()))
-        if kept is None:
-            del trunk[:-1]
-    logits_NL, for_moves = _moves(trunk[-1].found.view(-1, channels), moves_NL, *head)
+    trunk = _trunk(planes, parts, filters, kept)
+    logits_NL, for_moves = _moves(trunk.view(-1, len(parts[0][2])), moves_NL, *parts[-1])
     if kept is not None:
-        kept += *trunk, for_moves
+        kept.append(for_moves)
     return logits_NL
+
+
+def _trunk(
+    planes: Tensor, parts: Sequence[Sequence[Tensor]], filters: Iterable[Tensor], kept: list[Any] | None
+) -> Tensor:
+    """Features of squares, (8, 8, N C)."""
+    (square_bias, weight, bias_C), *residuals, _ = parts
+    found = torch.conv2d(planes, weight, bias_C, padding=1).add_(square_bias).relu_()
+    x = found.permute(2, 3, 0, 1).reshape(SIDE, SIDE, -1)
+    if kept is not None:
+        kept.append((planes, x))
+    remaining = iter(filters)
+    for _, bias_1, _, bias_2 in residuals:
+        filter_1, filter_2 = next(remaining), next(remaining)
+        hidden, input_1 = convolve(x, filter_1, bias_1)
+        hidden.relu_()
+        found, input_2 = convolve(hidden, filter_2, bias_2)
+        x = found.add_(x).relu_()
+        if kept is not None:
+            kept += _Convolved(input_1, filter_1, hidden), _Convolved(input_2, filter_2, x)
+    return x
 
 
 def _backward(kept: list[Any], slope: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
@@ -151,26 +176,37 @@ def _backward(kept: list[Any], slope: Tensor, weights: Sequence[Tensor]) -> list
         slope, of_block = _backward_of_residual(kept.pop(), kept.pop(), slope, below=lowest < start)
         found = [*of_block, *found]
     if lowest < _OF_STEM:
-        found = [*_backward_of_stem(kept.pop(), slope), *found]
+        found = [*_backward_of_stem(kept.pop(), slope, weights[1]), *found]
     kept.clear()
     return found
 
 
-def _backward_of_stem(stem: _Convolved, slope: Tensor) -> list[Tensor]:
-    slope = stem.cut(slope)
-    _, of_weight, of_bias = stem.behind(slope, below=False)
-    of_squares = slope.view(SIDE, SIDE, -1, len(of_bias)).sum(2)
-    return [of_squares.permute(2, 0, 1)[None], of_weight, of_bias]
+def _backward_of_stem(kept: tuple[Tensor, Tensor], slope: Tensor, weight: Tensor) -> list[Tensor]:
+    planes, found = kept
+    squares = _cut(slope, found).view(SIDE, SIDE, len(planes), -1)
+    of_squares, outer = squares.sum(2), squares.permute(2, 3, 0, 1)
+    # That of the bias is left to a sum: the convolution library takes five times as long for it.
+    _, of_weight, _ = _behind_convolution(
+        outer.contiguous(memory_format=torch.channels_last),
+        planes, weight, None, _ONES, _ONES, _ONES, False, _ZEROS, 1, [False, True, False],
+    )  # fmt: skip
+    return [of_squares.permute(2, 0, 1)[None], of_weight, of_squares.sum((0, 1))]
 
 
 def _backward_of_residual(
     second: _Convolved, first: _Convolved, slope: Tensor, *, below: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradients of what a block was given, unless nothing below wants it, and of its weights."""
-    outer = second.cut(slope)
+    outer = _cut(slope, second.found)
     inner, *of_second = second.behind(outer)
-    of_x, *of_first = first.behind(first.cut(inner), below=below)
+    of_x, *of_first = first.behind(_cut(inner, first.found), below=below)
     return of_x.add_(outer) if below else of_x, [*of_first, *of_second]
+
+
+def _cut(slope: Tensor, found: Tensor) -> Tensor:
+    """The gradient behind a rectified unit, given that of what it gave, in its place."""
+    _behind_unit(slope, found, 0, grad_input=slope)
+    return slope
 
 
 def _lying_as(weight: Tensor, gradient: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 SIDE = 8
+
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)  # and infinity, last
 _NUM_POINTS, _NUM_PAIRS, _TILE, _TAPS = 6, 36, 4, 3
 _AT_ONE = _POINTS.index(1.0) * (_NUM_POINTS + 1)
