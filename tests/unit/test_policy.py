@@ -7,7 +7,7 @@ from torch.nn.utils import parametrize
 
 from reference.random_games import random_boards
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
-from surpass.models import policy_gradients
+from surpass.models import policy_gradients, winograd
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
 from surpass.train.adamw import EPSILON
@@ -228,6 +228,10 @@ class TestChosen:
 class TestPassed:
     """With gradients that are written down, against trunk and head operation by operation."""
 
+    @pytest.fixture(autouse=True, params=["winograd", "direct"])
+    def convolutions(self, request, monkeypatch):
+        monkeypatch.setattr(winograd, "pays", lambda: request.param == "winograd")
+
     def planes(self, boards_NB):
         position = decode(boards_NB)
         return input_planes(position, attacks(position))
@@ -300,6 +304,7 @@ class TestPassed:
             planes = self.planes(boards_NB[:count])
             trunk = policy.trunk(planes)
             close(policy.features(planes), trunk)
+            assert policy.features(planes).stride() == trunk.stride() or not count
             close(policy.moves(planes, moves_NL[:count]), policy.chosen(trunk, moves_NL[:count]))
 
     def test_moves_with_gradients_are_autograds(self, boards_NB):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from surpass.models import direct, winograd
 from surpass.models.winograd import convolve, convolve_backward, transformed
 
 SHAPES = [(1, 1, 1), (3, 4, 4), (2, 31, 8), (5, 7, 3), (32, 32, 32)]
@@ -36,7 +37,7 @@ def single(value):
 
 def convolved(boards, weight, bias):
     filter_POC = transformed(single(weight))
-    output, input_PTC = convolve(single(boards).flatten(2), filter_POC, single(bias))
+    output, input_PTC = convolve(single(boards).flatten(0, 2), filter_POC, single(bias))
     return output.view(8, 8, boards.shape[2], len(bias)), input_PTC, filter_POC
 
 
@@ -58,7 +59,7 @@ def test_output(shape):
 def test_gradients(shape, layout):
     boards, weight, bias = some(*shape)
     laid = single(weight).contiguous(memory_format=layout)
-    output, input_PTC = convolve(single(boards).flatten(2), transformed(laid), single(bias))
+    output, input_PTC = convolve(single(boards).flatten(0, 2), transformed(laid), single(bias))
     slope = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
     by_input, by_weight, by_bias = convolve_backward(slope, input_PTC, transformed(laid))
 
@@ -88,8 +89,8 @@ def test_a_bias_is_the_same_on_all_squares():
 def test_no_boards():
     output, input_PTC, filter_POC = convolved(np.zeros((8, 8, 0, 3)), np.ones((4, 3, 3, 3)), np.ones(4))
     assert output.shape == (8, 8, 0, 4)
-    by_input, by_weight, by_bias = convolve_backward(output.flatten(2), input_PTC, filter_POC)
-    assert by_input.shape == (8, 8, 0)
+    by_input, by_weight, by_bias = convolve_backward(output.flatten(0, 2), input_PTC, filter_POC)
+    assert by_input.shape == (0, 3)
     assert not by_weight.any()
     assert not by_bias.any()
 
@@ -106,3 +107,34 @@ def test_rounding_is_some_times_that_of_a_direct_convolution():
 
     assert rounding(direct.permute(2, 3, 0, 1)) < 3e-7
     assert 4e-7 < rounding(output) < 1.2e-6
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_convolution_librarys(shape):
+    """With gradients, on boards."""
+    boards, weight, bias = some(*shape)
+    output, seen = direct.convolve(single(boards).permute(2, 3, 0, 1), single(weight), single(bias))
+    assert furthest(output.permute(2, 3, 0, 1), directly(boards, weight, bias)) < 1e-6
+
+    wanted = [torch.from_numpy(each).requires_grad_() for each in (boards, weight, bias)]
+    exact = torch.conv2d(wanted[0].permute(2, 3, 0, 1), *wanted[1:], padding=1)
+    slope = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+    exact.backward(slope.double())
+    by_input, *found = direct.convolve_backward(slope, seen, single(weight))
+    for ours, theirs in zip((by_input.permute(2, 3, 0, 1), *found), wanted, strict=True):
+        assert furthest(ours, theirs.grad) < 2e-6
+    assert direct.convolve_backward(slope, seen, single(weight), below=False)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("mkl", "vendor", "wanted"),
+    [(True, "GenuineIntel", True), (True, "AuthenticAMD", False), (False, "GenuineIntel", False)],
+)
+def test_it_pays_on_intels_with_mkl(monkeypatch, tmp_path, mkl, vendor, wanted):
+    processors = tmp_path / "cpuinfo"
+    processors.write_text(f"processor : 0\nvendor_id : {vendor}\n")
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    monkeypatch.setattr(winograd, "_PROCESSORS", processors)
+    assert winograd.pays.__wrapped__() is wanted
+    monkeypatch.setattr(winograd, "_PROCESSORS", tmp_path / "none")
+    assert not winograd.pays.__wrapped__()

@@ -1,15 +1,14 @@
 """What a folded policy says of chosen moves, with its gradients written down.
 
 Policies are small: autograd, which goes through them operation by operation, takes a tenth to a quarter of a
-step between the operations, and direct convolutions up to twice as long as Winograd's (`winograd.py`). The
-stem's is direct nevertheless. Its planes are mostly zeros, and many of its weights meet nothing else: they
-have a gradient of exactly zero, where Winograd's is rounding, which AdamW would bring to the size of all
-others. But for rounding what all this computes is the same.
+step between the operations. Direct convolutions take up to twice as long as Winograd's, which blocks have
+where that `pays`. The stem's is direct nevertheless. Its planes are mostly zeros, and many of its weights
+meet nothing else: they have a gradient of exactly zero, where Winograd's is rounding, which AdamW would bring
+to the size of all others. But for rounding what all this computes is the same.
 
-Features lie square by square, (8, 8, N C), convolutions by pairs of points. Shape suffixes: N positions, C
-channels, O those of an output, P pairs of points, T tiles; of chosen moves: L of each position (the longest
-row), P of all positions, U underpromotions among them, of which there are V kinds, K key width, R squares of
-all positions, T two keys of each.
+Features are boards, (N, C, 8, 8), channels last; for Winograd's convolutions rows, (R, C), square by square.
+Shape suffixes: N positions, R squares of all positions, C channels, L moves of a position (the most that one
+has).
 """
 
 from __future__ import annotations
@@ -17,31 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
-from surpass.models.winograd import SIDE, convolve, convolve_backward, transformed
+from surpass.models import direct, winograd
+from surpass.models.direct import SIDE
+from surpass.models.policy_head import score, score_backward
 
 _OF_STEM, _OF_BLOCK, _OF_HEAD = 3, 4, 6
-_SQUARES, _SEVENTH_RANK = SIDE**2, 48
-_STEPS = 3
 _NEAR = 1024
 """Numbers of a square, of some positions, whose boards are still near in memory at the next layer."""
 
-_ONES, _ZEROS = [1, 1], [0, 0]
-_behind_convolution = torch.ops.aten.convolution_backward.default
 _behind_unit = torch.ops.aten.threshold_backward.grad_input
-# Of each underpromotion, numbered by piece, file and step: from which file, and which of the head's outputs.
-_NUMBER_U = np.arange(NUM_MOVES - FIRST_UNDERPROMOTION)
-_FILE_U = _NUMBER_U // _STEPS % 8
-_KIND_U = _NUMBER_U // (8 * _STEPS) * _STEPS + _NUMBER_U % _STEPS
-assert int(_KIND_U.max()) + 1 == _STEPS * len(UNDERPROMOTIONS)
-# From which square a move goes, and to which. Underpromotions have keys of neither.
-_MOVE_M = np.arange(NUM_MOVES) % FIRST_UNDERPROMOTION
-_SQUARE_2M = np.stack((_MOVE_M // _SQUARES, _MOVE_M % _SQUARES))
-_KEY_21 = np.array([[0], [1]])  # of a square first its key as origin, then that as target
 
 
 class Passed:
@@ -68,20 +54,21 @@ class Passed:
     ) -> None:
         self._weights = weights
         self._kept: list[Any] | None = [] if back else None
-        parts = _by_part(weights)
+        parts, fast = _by_part(weights), winograd.pays()
         if back:
-            self.logits_NL = _forward(planes, moves_NL, parts, _filters(parts), self._kept)
+            self.logits_NL = _forward(planes, moves_NL, parts, _filters(parts, fast), self._kept, fast)
         else:
-            filters, size = [*_filters(parts)], _num_near(parts)
+            filters, size = [*_filters(parts, fast)], _num_at_once(parts, len(planes), fast)
             pieces = zip(torch.split(planes, size), torch.split(moves_NL, size), strict=True)
-            self.logits_NL = torch.cat([_forward(*piece, parts, filters, None) for piece in pieces])
+            self.logits_NL = torch.cat([_forward(*piece, parts, filters, None, fast) for piece in pieces])
+        self._fast = fast
 
     @torch.no_grad()
     def backward(self, slope_NL: Tensor) -> None:
         """Add the gradients of the weights that want some, given that of a loss by the logits."""
         if not self._kept:
             raise RuntimeError("gradients of a policy can be had once; go through it again")
-        found = _backward(self._kept, slope_NL, self._weights)
+        found = _backward(self._kept, slope_NL, self._weights, self._fast)
         for weight, gradient in zip(reversed(self._weights), reversed(found), strict=False):
             if weight.grad is not None:
                 weight.grad.add_(gradient)
@@ -92,11 +79,10 @@ class Passed:
 @torch.no_grad()
 def features(planes: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """The trunk's features of every square, float32 (N, C, 8, 8), channels last; as `Policy.trunk`."""
-    parts = _by_part(weights)
-    filters = [*_filters(parts)]
-    pieces = [_trunk(piece, parts, filters, None) for piece in torch.split(planes, _num_near(parts))]
-    squares = torch.cat([piece.view(SIDE, SIDE, -1, len(parts[0][2])) for piece in pieces], 2)
-    return squares.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
+    parts, fast = _by_part(weights), winograd.pays()
+    filters, pieces = [*_filters(parts, fast)], torch.split(planes, _num_at_once(parts, len(planes), fast))
+    found = [_as_boards(_trunk(piece, parts, filters, None, fast), len(piece), fast) for piece in pieces]
+    return torch.cat(found).contiguous(memory_format=torch.channels_last)
 
 
 def _by_part(weights: Sequence[Tensor]) -> list[Sequence[Tensor]]:
@@ -105,26 +91,36 @@ def _by_part(weights: Sequence[Tensor]) -> list[Sequence[Tensor]]:
     return [weights[:_OF_STEM], *(weights[at : at + _OF_BLOCK] for at in blocks), weights[-_OF_HEAD:]]
 
 
-def _filters(parts: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
-    """Blocks' convolutions at points, each when it is its turn, so that it is near in memory."""
-    return (transformed(weight) for part in parts[1:-1] for weight in part[::2])
+def _filters(parts: Sequence[Sequence[Tensor]], fast: bool) -> Iterator[Tensor]:
+    """Weights of blocks as convolutions take them, each when it is its turn, so that it is near in memory."""
+    weights = (weight for part in parts[1:-1] for weight in part[::2])
+    return map(winograd.transformed, weights) if fast else weights
 
 
-def _num_near(parts: Sequence[Sequence[Tensor]]) -> int:
-    """How many positions have features that are still near in memory at the next layer."""
-    return max(1, _NEAR // len(parts[0][2]))
+def _num_at_once(parts: Sequence[Sequence[Tensor]], count: int, fast: bool) -> int:
+    """Positions to go through together: all, but for Winograd's as many as are near at the next layer."""
+    return max(1, _NEAR // len(parts[0][2]) if fast else count)
+
+
+def _for_blocks(boards: Tensor, fast: bool) -> Tensor:
+    """Features of the stem as blocks take them."""
+    return boards.permute(2, 3, 0, 1).reshape(-1, boards.shape[1]) if fast else boards
+
+
+def _as_boards(found: Tensor, count: int, fast: bool) -> Tensor:
+    """Features, or their gradients, that blocks have, as boards."""
+    if not fast:
+        return found
+    squares = found.view(SIDE, SIDE, count, found.shape[1])
+    return squares.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
 
 
 class _Convolved(NamedTuple):
     """What a convolution and a rectified unit gave, with what their gradients need."""
 
-    input_PTC: Tensor
-    filter_POC: Tensor
+    seen: Tensor
+    weight: Tensor
     found: Tensor
-
-    def behind(self, slope: Tensor, *, below: bool = True) -> tuple[Any, Tensor, Tensor]:
-        """Gradients of the convolution, given that of its output; see `convolve_backward`."""
-        return convolve_backward(slope, self.input_PTC, self.filter_POC, below=below)
 
 
 def _forward(
@@ -133,74 +129,81 @@ def _forward(
     parts: Sequence[Sequence[Tensor]],
     filters: Iterable[Tensor],
     kept: list[Any] | None,
+    fast: bool,
 ) -> Tensor:
     """Logits; what gradients need is added to a list, if there is one."""
-    trunk = _trunk(planes, parts, filters, kept)
-    logits_NL, for_moves = _moves(trunk.view(-1, len(parts[0][2])), moves_NL, *parts[-1])
+    found = _trunk(planes, parts, filters, kept, fast)
+    squares_RC = found if fast else found.permute(0, 2, 3, 1).reshape(-1, found.shape[1])
+    logits_NL, for_moves = score(squares_RC, moves_NL, parts[-1], by_square=fast)
     if kept is not None:
         kept.append(for_moves)
     return logits_NL
 
 
 def _trunk(
-    planes: Tensor, parts: Sequence[Sequence[Tensor]], filters: Iterable[Tensor], kept: list[Any] | None
+    planes: Tensor,
+    parts: Sequence[Sequence[Tensor]],
+    filters: Iterable[Tensor],
+    kept: list[Any] | None,
+    fast: bool,
 ) -> Tensor:
-    """Features of squares, (8, 8, N C)."""
+    """Features of squares, as blocks have them."""
     (square_bias, weight, bias_C), *residuals, _ = parts
-    found = torch.conv2d(planes, weight, bias_C, padding=1).add_(square_bias).relu_()
-    x = found.permute(2, 3, 0, 1).reshape(SIDE, SIDE, -1)
+    convolve, remaining = (winograd if fast else direct).convolve, iter(filters)
+    found, seen = direct.convolve(planes, weight, bias_C)
+    found.add_(square_bias).relu_()
     if kept is not None:
-        kept.append((planes, x))
-    remaining = iter(filters)
+        kept.append(_Convolved(seen, weight, found))
+    x = _for_blocks(found, fast)
     for _, bias_1, _, bias_2 in residuals:
         filter_1, filter_2 = next(remaining), next(remaining)
-        hidden, input_1 = convolve(x, filter_1, bias_1)
+        hidden, seen_1 = convolve(x, filter_1, bias_1)
         hidden.relu_()
-        found, input_2 = convolve(hidden, filter_2, bias_2)
+        found, seen_2 = convolve(hidden, filter_2, bias_2)
         x = found.add_(x).relu_()
         if kept is not None:
-            kept += _Convolved(input_1, filter_1, hidden), _Convolved(input_2, filter_2, x)
+            kept += _Convolved(seen_1, filter_1, hidden), _Convolved(seen_2, filter_2, x)
     return x
 
 
-def _backward(kept: list[Any], slope: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+def _backward(kept: list[Any], slope: Tensor, weights: Sequence[Tensor], fast: bool) -> list[Tensor]:
     """Gradients of the weights, from the lowest part that wants some to the head."""
     _, *residuals, head = _by_part(weights)
     lowest = next((place for place, weight in enumerate(weights) if weight.requires_grad), len(weights))
     # What was kept is let go as soon as it is read, so that its memory, still near, is there again.
-    slope, found = _backward_of_moves(kept.pop(), slope, *head[::2])
+    count = len(slope)
+    slope, found = score_backward(kept.pop(), slope, *head[::2])
+    if not fast:
+        slope = slope.view(count, SIDE, SIDE, slope.shape[1]).permute(0, 3, 1, 2)
     for number in reversed(range(len(residuals))):
         start = _OF_STEM + number * _OF_BLOCK
         if lowest >= start + _OF_BLOCK:
             break
-        slope, of_block = _backward_of_residual(kept.pop(), kept.pop(), slope, below=lowest < start)
+        second, first, below = kept.pop(), kept.pop(), lowest < start
+        slope, of_block = _backward_of_residual(second, first, slope, below=below, fast=fast)
         found = [*of_block, *found]
     if lowest < _OF_STEM:
-        found = [*_backward_of_stem(kept.pop(), slope, weights[1]), *found]
+        found = [*_backward_of_stem(kept.pop(), _as_boards(slope, count, fast)), *found]
     kept.clear()
     return found
 
 
-def _backward_of_stem(kept: tuple[Tensor, Tensor], slope: Tensor, weight: Tensor) -> list[Tensor]:
-    planes, found = kept
-    squares = _cut(slope, found).view(SIDE, SIDE, len(planes), -1)
-    of_squares, outer = squares.sum(2), squares.permute(2, 3, 0, 1)
-    # That of the bias is left to a sum: the convolution library takes five times as long for it.
-    _, of_weight, _ = _behind_convolution(
-        outer.contiguous(memory_format=torch.channels_last),
-        planes, weight, None, _ONES, _ONES, _ONES, False, _ZEROS, 1, [False, True, False],
-    )  # fmt: skip
-    return [of_squares.permute(2, 0, 1)[None], of_weight, of_squares.sum((0, 1))]
+def _backward_of_stem(stem: _Convolved, slope: Tensor) -> list[Tensor]:
+    slope = _cut(slope, stem.found)
+    _, of_weight, of_bias = direct.convolve_backward(slope, stem.seen, stem.weight, below=False)
+    return [slope.sum(0, keepdim=True), of_weight, of_bias]
 
 
 def _backward_of_residual(
-    second: _Convolved, first: _Convolved, slope: Tensor, *, below: bool
-) -> tuple[Tensor, list[Tensor]]:
+    second: _Convolved, first: _Convolved, slope: Tensor, *, below: bool, fast: bool
+) -> tuple[Any, list[Tensor]]:
     """Gradients of what a block was given, unless nothing below wants it, and of its weights."""
+    behind = (winograd if fast else direct).convolve_backward
     outer = _cut(slope, second.found)
-    inner, *of_second = second.behind(outer)
-    of_x, *of_first = first.behind(_cut(inner, first.found), below=below)
-    return of_x.add_(outer) if below else of_x, [*of_first, *of_second]
+    inner, *of_second = behind(outer, second.seen, second.weight)
+    assert inner is not None
+    of_x, *of_first = behind(_cut(inner, first.found), first.seen, first.weight, below=below)
+    return None if of_x is None else of_x.add_(outer), [*of_first, *of_second]
 
 
 def _cut(slope: Tensor, found: Tensor) -> Tensor:
@@ -214,91 +217,3 @@ def _lying_as(weight: Tensor, gradient: Tensor) -> Tensor:
     if gradient.stride() == weight.stride():
         return gradient
     return torch.empty_like(weight).copy_(gradient)
-
-
-class _Chosen(NamedTuple):
-    """The moves that there are: where among all of a rectangle, and in which rows the keys of their squares.
-
-    Of underpromotions the places among the moves, the row of the square, and the kind.
-    """
-
-    at_P: Tensor
-    place_2P: Tensor
-    under_U: Tensor
-    row_U: Tensor
-    kind_U: Tensor
-
-    @classmethod
-    def among(cls, moves_NL: Tensor) -> _Chosen:
-        """Those of some positions, int64 (N, L), below 0 where there is none."""
-        flat = moves_NL.numpy().ravel()
-        at_P = np.flatnonzero(flat >= 0)
-        move_P = flat[at_P]
-        count, position_P = len(moves_NL), at_P // moves_NL.shape[1]
-        row_2P = _SQUARE_2M.take(move_P, 1) * count + position_P
-        place_2P = torch.from_numpy(2 * row_2P + _KEY_21)
-        under_U = np.flatnonzero(move_P >= FIRST_UNDERPROMOTION)
-        number_U = move_P[under_U] - FIRST_UNDERPROMOTION
-        row_U = (_SEVENTH_RANK + _FILE_U[number_U]) * count + position_P[under_U]
-        under = map(torch.from_numpy, (under_U, row_U, _KIND_U[number_U]))
-        return cls(torch.from_numpy(at_P), place_2P, *under)
-
-
-class _Moves(NamedTuple):
-    """What the gradients of the head need."""
-
-    squares_RC: Tensor
-    pairs_2PK: Tensor
-    chosen: _Chosen
-
-
-def _moves(
-    squares_RC: Tensor,
-    moves_NL: Tensor,
-    origin_KC: Tensor,
-    origin_K: Tensor,
-    target_KC: Tensor,
-    target_K: Tensor,
-    under_VC: Tensor,
-    under_V: Tensor,
-) -> tuple[Tensor, _Moves]:
-    """Logits: of a move the product of the keys of its two squares, of an underpromotion one of the first."""
-    width, chosen = len(origin_KC), _Chosen.among(moves_NL)
-    # Biases are added where keys are used.
-    keys_TK = (squares_RC @ torch.cat((origin_KC, target_KC)).T).view(-1, width)
-    pairs_2PK = keys_TK.index_select(0, chosen.place_2P.view(-1)).view(2, -1, width)
-    pairs_2PK.add_(torch.stack((origin_K, target_K))[:, None])
-    logits_P = (pairs_2PK[0] * pairs_2PK[1]).sum(1).mul_(width**-0.5)
-    if len(chosen.under_U):
-        under_U = (squares_RC[chosen.row_U] * under_VC[chosen.kind_U]).sum(1) + under_V[chosen.kind_U]
-        logits_P.index_copy_(0, chosen.under_U, under_U)
-    logits = torch.full((moves_NL.numel(),), -torch.inf).index_copy_(0, chosen.at_P, logits_P)
-    return logits.view_as(moves_NL), _Moves(squares_RC, pairs_2PK, chosen)
-
-
-def _backward_of_moves(
-    kept: _Moves, slope_NL: Tensor, origin_KC: Tensor, target_KC: Tensor, under_VC: Tensor
-) -> tuple[Tensor, list[Tensor]]:
-    """Gradients of the features of squares, (8, 8, N C), and of the weights."""
-    squares_RC, pairs_2PK, chosen = kept
-    width = len(origin_KC)
-    slope_P = slope_NL.reshape(-1).index_select(0, chosen.at_P)
-    if chosen.under_U.numel():
-        slope_U = slope_P[chosen.under_U]
-        slope_P.index_fill_(0, chosen.under_U, 0.0)
-    # The gradient of either key of a move is the other key times the slope: they only change places.
-    of_others_2PK = pairs_2PK.mul_(slope_P.mul_(width**-0.5)[:, None])
-    of_keys_TK = pairs_2PK.new_zeros(2 * len(squares_RC), width)
-    of_keys_TK.index_add_(0, torch.cat((chosen.place_2P[1], chosen.place_2P[0])), of_others_2PK.flatten(0, 1))
-    of_keys_R_2K = of_keys_TK.view(-1, 2 * width)
-    of_squares_RC = of_keys_R_2K @ torch.cat((origin_KC, target_KC))
-    of_both_2K_C = of_keys_R_2K.T @ squares_RC
-    of_target_K, of_origin_K = of_others_2PK.sum(1)
-    of_under_VC, of_under_V = torch.zeros_like(under_VC), under_VC.new_zeros(len(under_VC))
-    if chosen.under_U.numel():
-        of_under_VC.index_add_(0, chosen.kind_U, squares_RC[chosen.row_U] * slope_U[:, None])
-        of_under_V.index_add_(0, chosen.kind_U, slope_U)
-        of_squares_RC.index_add_(0, chosen.row_U, under_VC[chosen.kind_U] * slope_U[:, None])
-    of_trunk = of_squares_RC.view(SIDE, SIDE, -1)
-    of_origin, of_target = (of_both_2K_C[:width], of_origin_K), (of_both_2K_C[width:], of_target_K)
-    return of_trunk, [*of_origin, *of_target, of_under_VC, of_under_V]

@@ -8,9 +8,9 @@ back through the same matrices.
 The points keep numbers near each other in size (Barabasz et al. 2020): rounding is 8e-7 of the values, where
 that of a direct convolution in float32 is 2e-7.
 
-Boards lie square by square, (8, 8, N C), so that transforms are products of matrices, too. Shape suffixes: N
-boards, C channels of the input, O of the output, P 36 pairs of points (of files, then of ranks), T tiles of
-all boards (4 N).
+Boards lie square by square, a row for each board at a1, then at b1, so that transforms are products of
+matrices, too. Shape suffixes: N boards, R squares of all boards (64 N), C channels of the input, O of the
+output, P 36 pairs of points (of files, then of ranks), T tiles of all boards (4 N).
 
 Source:
     Winograd 1980; Lavin and Gray 2016, F(4x4, 3x3).
@@ -18,14 +18,17 @@ Source:
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-SIDE = 8
+from surpass.models.direct import SIDE, SQUARES
 
+_PROCESSORS = Path("/proc/cpuinfo")
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)  # and infinity, last
 _NUM_POINTS, _NUM_PAIRS, _TILE, _TAPS = 6, 36, 4, 3
 _AT_ONE = _POINTS.index(1.0) * (_NUM_POINTS + 1)
@@ -48,24 +51,27 @@ class _Transform:
         self._apart = not one[_TILE:].any() and not other[:_TILE].any()
         self._tiles_back = one[:_TILE].contiguous().expand(2 * SIDE, -1, -1)
 
-    def there(self, boards: Tensor, channels: int) -> Tensor:
-        """Values at points, (P, T, C), of boards, (8, 8, N C)."""
-        wide = boards.shape[2]
-        of_files = torch.bmm(self._files, boards)
+    def there(self, rows_RC: Tensor) -> Tensor:
+        """Values at points, (P, T, C), of boards."""
+        rows, channels = rows_RC.shape
+        wide = rows // SQUARES * channels
+        of_files = torch.bmm(self._files, rows_RC.view(SIDE, SIDE, wide))
         by_point = of_files.as_strided((_NUM_POINTS, SIDE, 2 * wide), (2 * wide, 2 * _NUM_POINTS * wide, 1))
-        return torch.bmm(self._ranks, by_point).view(_NUM_PAIRS, 4 * (wide // channels), channels)
+        return torch.bmm(self._ranks, by_point).view(_NUM_PAIRS, rows // _TILE**2, channels)
 
     def back(self, values_PTC: Tensor) -> Tensor:
-        """The transposed map: boards, (8, 8, N C), of values at points."""
-        wide = values_PTC.shape[1] // 4 * values_PTC.shape[2]
+        """The transposed map: boards, (R, C), of values at points."""
+        _, tiles, channels = values_PTC.shape
+        rows, wide = tiles * _TILE**2, tiles // 4 * channels
         of_ranks = torch.bmm(self._ranks_back, values_PTC.view(_NUM_POINTS, 2 * _NUM_POINTS, 2 * wide))
         next_point = 2 * SIDE * wide
         if self._apart:  # no square belongs to both tiles
-            tiles = of_ranks.as_strided((2 * SIDE, _NUM_POINTS, wide), (wide, next_point, 1))
-            return torch.bmm(self._tiles_back, tiles).view(SIDE, SIDE, wide)
+            each = of_ranks.as_strided((2 * SIDE, _NUM_POINTS, wide), (wide, next_point, 1))
+            return torch.bmm(self._tiles_back, each).view(rows, channels)
         size, strides = (SIDE, _NUM_POINTS, wide), (2 * wide, next_point, 1)
         one, other = of_ranks.as_strided(size, strides), of_ranks.as_strided(size, strides, wide)
-        return torch.bmm(self._files_back[0], one).baddbmm_(self._files_back[1], other)
+        boards = torch.bmm(self._files_back[0], one).baddbmm_(self._files_back[1], other)
+        return boards.view(rows, channels)
 
 
 def _powers(count: int) -> Tensor:
@@ -108,36 +114,47 @@ def transformed(weight: Tensor) -> Tensor:
     return torch.bmm(_FILTER.expand(outputs, -1, -1), taps).transpose(0, 1)
 
 
-def convolve(boards: Tensor, filter_POC: Tensor, bias_O: Tensor) -> tuple[Tensor, Tensor]:
+def convolve(input_RC: Tensor, filter_POC: Tensor, bias_O: Tensor) -> tuple[Tensor, Tensor]:
     """As `torch.conv2d` with padding of 1, to rounding.
 
     Args:
-        boards: The input, float32 (8, 8, N C), contiguous.
+        input_RC: The input, float32, contiguous.
         filter_POC: The weights, `transformed`.
         bias_O: The bias.
 
     Returns:
-        The output, (8, 8, N O), and the input at points, (P, T, C), which `convolve_backward` takes.
+        The output, (R, O), and the input at points, (P, T, C), which `convolve_backward` takes.
     """
-    input_PTC = _INPUT.there(boards, filter_POC.shape[2])
+    input_PTC = _INPUT.there(input_RC)
     output_PTO = torch.bmm(input_PTC, filter_POC.transpose(1, 2))
     output_PTO[_AT_ONE].add_(bias_O)
     return _OUTPUT.back(output_PTO), input_PTC
 
 
 def convolve_backward(
-    slope: Tensor, input_PTC: Tensor, filter_POC: Tensor, *, below: bool = True
+    slope_RO: Tensor, input_PTC: Tensor, filter_POC: Tensor, *, below: bool = True
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Gradients of a convolution, given that of a loss by its output, (8, 8, N O).
+    """Gradients of a convolution, given that of a loss by its output.
 
     Returns:
-        The gradient by the input, (8, 8, N C), or None if nothing `below` wants it; by the weights,
-        (O, C, 3, 3), channels last; by the bias, (O).
+        The gradient by the input, (R, C), or None if nothing `below` wants it; by the weights, (O, C, 3, 3),
+        channels last; by the bias, (O).
     """
     _, outputs, inputs = filter_POC.shape
-    slope_PTO = _OUTPUT.there(slope, outputs)
+    slope_PTO = _OUTPUT.there(slope_RO)
     by_filter_OPC = torch.bmm(slope_PTO.transpose(1, 2), input_PTC).transpose(0, 1)
     by_taps = torch.bmm(_FILTER_BACK.expand(outputs, -1, -1), by_filter_OPC)
     by_weight = by_taps.view(outputs, _TAPS, _TAPS, inputs).permute(0, 3, 1, 2)
     by_input = _INPUT.back(torch.bmm(slope_PTO, filter_POC)) if below else None
     return by_input, by_weight, slope_PTO[_AT_ONE].sum(0)
+
+
+@cache
+def pays() -> bool:
+    """Whether it is faster than a direct convolution here: with MKL on a processor of Intel's.
+
+    On others MKL copies the small matrices that it multiplies, and steps of a fit took half as long again.
+    """
+    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return _PROCESSORS.exists() and "GenuineIntel" in _PROCESSORS.read_text(errors="replace")
