@@ -18,6 +18,7 @@ from reference.language import CAUSAL, ENCODERS, inputs_of, pairs_of, save_tiny,
 from reference.pictures import SHAPES, images_of, save_tiny_vision, some_files
 from reference.studies import CHESS
 from surpass.errors import ConfigError
+from surpass.models import winograd
 from surpass.models.adapters import find_adapter, settle
 from surpass.models.convnets_known import NETWORKS
 from surpass.models.depth import blocks_at, blocks_read
@@ -132,7 +133,9 @@ class TestEveryFamily:
         assert seen
         assert not any(states.requires_grad for states in seen)
 
-    def test_low_rank_changes_above_alone(self, problems, kind):
+    def test_low_rank_changes_above_alone(self, problems, kind, monkeypatch):
+        # The same convolutions for policies before they are settled and after, so that rounding is the same.
+        monkeypatch.setattr(winograd, "pays", lambda: False)
         model = loaded(problems[kind], "lora(rank=2, layers=1)")
         plain = loaded(problems[kind], "last(layers=1)")
         changed = {name.partition(".parametrizations")[0] for name in learnt(model) if "param" in name}
@@ -148,9 +151,7 @@ class TestEveryFamily:
             expected = model(examples, np.arange(NUM))
             assert not torch.equal(expected, wanted)
             settle(model)
-            # A settled policy has other convolutions, which round otherwise.
-            bounds = {"rtol": 1e-4, "atol": 1e-4} if kind == "policy" else {}
-            torch.testing.assert_close(model(examples, np.arange(NUM)), expected, **bounds)
+            torch.testing.assert_close(model(examples, np.arange(NUM)), expected)
         moved = {
             name
             for name, value in loaded(problems[kind], "full").named_parameters()

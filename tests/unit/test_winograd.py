@@ -99,13 +99,13 @@ def test_rounding_is_some_times_that_of_a_direct_convolution():
     """As the page of the module says: as a part of the root mean square."""
     boards, weight, bias = some(256, 32, 32)
     exact = torch.from_numpy(directly(boards, weight, bias))
-    direct = torch.conv2d(single(boards).permute(2, 3, 0, 1), single(weight), single(bias), padding=1)
+    librarys = torch.conv2d(single(boards).permute(2, 3, 0, 1), single(weight), single(bias), padding=1)
     output, *_ = convolved(boards, weight, bias)
 
     def rounding(found):
         return float((found.double() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
 
-    assert rounding(direct.permute(2, 3, 0, 1)) < 3e-7
+    assert rounding(librarys.permute(2, 3, 0, 1)) < 3e-7
     assert 4e-7 < rounding(output) < 1.2e-6
 
 
