@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import surpass
 from surpass import labels as lb
+from surpass.allocator import keep_freed
 from surpass.engine import auto, inline
 from surpass.engine.work import Settings
 from surpass.ladder.games import Positions
@@ -90,6 +91,7 @@ def pretraining(name: str, num_steps: int) -> tuple[Callable[[], object], int]:
     candidates, places = tables.inputs["candidates"].to_pylist(), tables.truth["truth"].to_pylist()
     played = [moves[place] for moves, place in zip(candidates, places, strict=True)]
     positions = Positions(np.frombuffer(packed, np.uint8).reshape(-1, 34), np.array(played, np.uint16))
+    keep_freed()  # as `pretrain` does
     training = _Training(RUNGS[name], 0)
     training.policy.train()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -69,3 +71,34 @@ def test_a_process_has_it(monkeypatch):
     assert ran.stderr == ""
     assert all(str(path.resolve()) in ran.stdout for path in allocator.found())
     assert ran.stdout.splitlines()[-1] == "1000000.0"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have no such setting")
+def test_freed_memory_is_kept():
+    """Pages asked for anew while 40 MB in pieces of 2 are filled and freed over and over."""
+    code = """
+        import resource, sys
+        import numpy as np
+        from surpass.allocator import keep_freed
+
+        def faults():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+        def filled():
+            return [np.full(2 << 20, 1, np.uint8) for _ in range(20)]
+
+        if sys.argv[1] == "kept":
+            keep_freed()
+        for _ in range(3):
+            filled()
+        before = faults()
+        for _ in range(20):
+            filled()
+        print(faults() - before)
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    found = {}
+    for how in ("plain", "kept"):
+        command = [sys.executable, "-c", textwrap.dedent(code), how]
+        found[how] = int(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+    assert found["kept"] < 100 < 10_000 < found["plain"]

@@ -5,8 +5,9 @@ import torch
 
 from reference import planes as twin
 from reference.random_games import random_boards
-from surpass.boards import NUM_MOVES, board_of, pack_board, unpack
-from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes, listed, pseudo_legal
+from surpass.boards import board_of, pack_board, unpack
+from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
+from surpass.models.pseudo_legal import pseudo_legal
 
 SPECIAL = [
     chess.STARTING_FEN,
@@ -67,21 +68,24 @@ def test_every_plane_is_used(position):
 
 
 def test_pseudo_legal_as_one_board_at_a_time(whites, position):
-    for board, mask_M in zip(whites, pseudo_legal(position, attacks(position)), strict=True):
-        assert set(mask_M.nonzero()[:, 0].tolist()) == twin.pseudo_legal(board)
+    found = pseudo_legal(position, attacks(position)).tolist()
+    expected = [sorted(twin.pseudo_legal(board)) for board in whites]
+    longest = max(map(len, expected))
+    assert found == [moves + [-1] * (longest - len(moves)) for moves in expected]
 
 
 @pytest.mark.parametrize("size", [0, 1, 5])
 def test_sizes(packed, size):
     part, whole = decode(tensor(packed[:size]).view(-1, 34)), decode(tensor(packed))
-    planes, mask = input_planes(part, attacks(part)), pseudo_legal(part, attacks(part))
+    planes, moves_NL = input_planes(part, attacks(part)), pseudo_legal(part, attacks(part))
     assert planes.shape == (size, NUM_PLANES, 8, 8)
     assert planes.dtype == torch.float32
     assert planes.is_contiguous(memory_format=torch.channels_last)
-    assert mask.shape == (size, NUM_MOVES)
-    assert mask.dtype == torch.bool
+    assert moves_NL.dtype == torch.int64
     assert torch.equal(planes, input_planes(whole, attacks(whole))[:size])
-    assert torch.equal(mask, pseudo_legal(whole, attacks(whole))[:size])
+    of_all_NL = pseudo_legal(whole, attacks(whole))[:size]
+    assert torch.equal(moves_NL, of_all_NL[:, : moves_NL.shape[1]])
+    assert (of_all_NL[:, moves_NL.shape[1] :] == -1).all()
 
 
 def test_inputs_are_left_alone(packed):
@@ -96,12 +100,11 @@ def test_inputs_are_left_alone(packed):
     assert all(map(torch.equal, copies, (*position, attacks_NSS)))
 
 
-@pytest.mark.parametrize("shape", [(0, 7), (1, 1), (5, 9), (40, 4168)])
-@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
-def test_listed_moves(shape, share):
-    mask_NM = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < share
-    slow = [mask_M.nonzero()[:, 0].tolist() for mask_M in mask_NM]
-    width = max(map(len, slow), default=0)
-    found = listed(mask_NM)
-    assert found.tolist() == [row + [-1] * (width - len(row)) for row in slow]
-    assert found.shape == (shape[0], width)
+def test_positions_without_a_move(packed):
+    """As none has all squares empty; beside another its row is filled."""
+    empty = decode(torch.zeros(1, 34, dtype=torch.uint8))
+    assert pseudo_legal(empty, attacks(empty)).shape == (1, 0)
+    both = decode(torch.stack((torch.zeros(34, dtype=torch.uint8), tensor(packed[:1])[0])))
+    moves_NL = pseudo_legal(both, attacks(both))
+    assert (moves_NL[0] == -1).all()
+    assert (moves_NL[1] >= 0).all()

@@ -224,6 +224,22 @@ class TestChosen:
         assert policy.underpromotion.weight.grad is not None
         assert not policy.underpromotion.weight.grad.any()
 
+    def test_a_second_gradient_is_refused(self, trained, boards_NB):
+        policy, moves_NL = fold(trained), moves_of(boards_NB[:2])
+        ours, _ = self.logits(policy, boards_NB[:2], moves_NL)
+        total = ours.log_softmax(1)[:, 0].sum()
+        total.backward(retain_graph=True)
+        with pytest.raises(RuntimeError, match="score them again"):
+            total.backward()
+
+    @pytest.mark.parametrize("layer", ["origin", "target", "underpromotion"])
+    def test_hooks_of_the_head_are_called(self, trained, boards_NB, layer):
+        policy, moves_NL, called = fold(trained), moves_of(boards_NB[:5]), []
+        handle = getattr(policy, layer).register_forward_hook(lambda *_: called.append(layer))
+        close(*self.logits(policy, boards_NB[:5], moves_NL))
+        assert called == [layer, layer]  # by all logits, and by those of chosen moves
+        handle.remove()
+
 
 class TestPassed:
     """With gradients that are written down, against trunk and head operation by operation."""

@@ -25,11 +25,13 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from surpass.allocator import keep_freed
 from surpass.disk import atomic_write, disk_errors
 from surpass.errors import ConfigError, Stopped
 from surpass.ladder.games import Games, Positions, positions_of
-from surpass.models.planes import attacks, decode, input_planes, listed, pseudo_legal
+from surpass.models.planes import attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
+from surpass.models.pseudo_legal import pseudo_legal
 from surpass.train.checkpoint import load_checkpoint, save_checkpoint
 
 BATCH = 256
@@ -97,7 +99,7 @@ def _logits(policy: Policy, boards_NB: Tensor, moves_N: Tensor) -> tuple[Tensor,
     """Logits of the moves that the pieces' movement allows, float32 (N, L), and where the played ones are."""
     position = decode(boards_NB)
     attacks_NSS = attacks(position)
-    moves_NL = listed(pseudo_legal(position, attacks_NSS))
+    moves_NL = pseudo_legal(position, attacks_NSS)
     played_NL = moves_NL == moves_N[:, None]
     assert bool(played_NL.any(1).all())
     logits_NL = policy.chosen(policy.trunk(input_planes(position, attacks_NSS)), moves_NL)
@@ -265,6 +267,7 @@ def pretrain(
         raise ConfigError(f"{len(positions)} positions are fewer than one batch of {BATCH}: give more games")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    keep_freed()
     save = partial(training.save, checkpoint, recipe)
     training.run(positions, save=save, save_seconds=checkpoint_seconds, report=report, stop=stop)
     if training.step < training.num_steps:

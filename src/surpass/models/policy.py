@@ -5,8 +5,8 @@ at the square of origin and the square of arrival. Pretraining uses batch normal
 and is fine-tuned has it folded into the convolutions (`fold`), so that a student's gradient never
 depends on which other examples share its batch.
 
-Shape suffixes: N positions, B packed bytes (34), C channels, M move numbers (4168), S squares (64); of chosen
-moves: L of each position (the longest row), P of all positions, K key width, R squares of all positions.
+Shape suffixes: N positions, B packed bytes (34), C channels, M move numbers (4168), S squares (64), R squares
+of all positions, L chosen moves of each position (the longest row).
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
+from surpass.boards import NUM_MOVES, UNDERPROMOTIONS
 from surpass.models.normalising import merged
 from surpass.models.planes import NUM_PLANES, Position, attacks, decode, input_planes
 from surpass.models.policy_gradients import Passed, features
+from surpass.models.policy_head import Scoring
 
 _STEPS = 3
-_NUM_UNDER = NUM_MOVES - FIRST_UNDERPROMOTION
-# Where an underpromotion's logit stands among those of its position: by file first, not by piece.
-_UNDER_PLACES = torch.arange(_NUM_UNDER).view(8, len(UNDERPROMOTIONS), _STEPS).transpose(0, 1).flatten()
 
 
 @dataclass(frozen=True)
@@ -159,30 +157,19 @@ class Policy(nn.Module):
         """Logits of some moves of each position, float32 (N, L), of the trunk's features.
 
         The same to rounding as those of `head`, a fortieth of which are of legal moves: only the two keys of
-        each move are multiplied.
+        each move are multiplied. Gradients can be had once, unless hooks of a layer wait to be called.
 
         Args:
             trunk: Features of every square, float32 (N, C, 8, 8).
             moves_NL: Move numbers, int64; below 0 where there is none, whose logit is -inf.
         """
+        layers = self.origin, self.target, self.underpromotion
+        if any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
+            logits_NL = self.head(trunk).gather(1, moves_NL.clamp(min=0))
+            return logits_NL.masked_fill(moves_NL < 0, -torch.inf)
         squares_RC = trunk.permute(0, 2, 3, 1).flatten(0, 2)
-        plain_NL = moves_NL.clamp(0, FIRST_UNDERPROMOTION - 1)
-        position_N1 = torch.arange(len(moves_NL))[:, None]
-        corner_NL = position_N1 * 64
-        origin_PK = self.origin(squares_RC).index_select(0, (corner_NL + (plain_NL >> 6)).flatten())
-        target_PK = self.target(squares_RC).index_select(0, (corner_NL + (plain_NL & 63)).flatten())
-        pairs_P = (origin_PK * target_PK).sum(1) * self.config.key_dim**-0.5
-        under = self.underpromotion(
-            squares_RC.view(len(moves_NL), 64, self.config.channels)[:, 48:56]
-        ).flatten()
-        number_NL = (moves_NL - FIRST_UNDERPROMOTION).clamp(min=0)
-        place_NL = torch.where(
-            moves_NL < FIRST_UNDERPROMOTION,
-            torch.arange(len(pairs_P)).view_as(moves_NL),
-            len(pairs_P) + position_N1 * _NUM_UNDER + _UNDER_PLACES[number_NL],
-        )
-        logits_NL = torch.cat((pairs_P, under)).index_select(0, place_NL.flatten()).view_as(moves_NL)
-        return logits_NL.masked_fill(moves_NL < 0, -torch.inf)
+        weights = [weight for layer in layers for weight in (layer.weight, layer.bias)]
+        return Scoring.apply(squares_RC, moves_NL, *weights)  # type: ignore[no-untyped-call, no-any-return]
 
 
 @torch.no_grad()

@@ -8,11 +8,12 @@ keys of each square.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS
 from surpass.models.direct import SQUARES
@@ -121,3 +122,24 @@ def score_backward(
         of_squares_RC.index_add_(0, chosen.row_U, under_VC[chosen.kind_U] * slope_U[:, None])
     of_origin, of_target = (of_both_2K_C[:width], of_origin_K), (of_both_2K_C[width:], of_target_K)
     return of_squares_RC, [*of_origin, *of_target, of_under_VC, of_under_V]
+
+
+class Scoring(torch.autograd.Function):
+    """`score` and `score_backward` as a function of autograd's; gradients can be had once."""
+
+    @staticmethod
+    def forward(ctx: Any, squares_RC: Tensor, moves_NL: Tensor, *weights: Tensor) -> Tensor:
+        """Logits, of features position by position."""
+        logits_NL, ctx.for_moves = score(squares_RC, moves_NL, weights, by_square=False)
+        ctx.save_for_backward(*weights[::2])
+        return logits_NL
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope_NL: Tensor) -> Any:
+        """Gradients of features and weights."""
+        for_moves, ctx.for_moves = ctx.for_moves, None
+        if for_moves is None:
+            raise RuntimeError("gradients of chosen moves can be had once; score them again")
+        of_squares_RC, of_weights = score_backward(for_moves, slope_NL, *ctx.saved_tensors)
+        return of_squares_RC, None, *of_weights
