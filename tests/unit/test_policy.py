@@ -7,7 +7,7 @@ from torch.nn.utils import parametrize
 
 from reference.random_games import random_boards
 from surpass.boards import FIRST_UNDERPROMOTION, NUM_MOVES, UNDERPROMOTIONS, move_index, pack_board
-from surpass.models import policy_gradients, winograd
+from surpass.models import winograd
 from surpass.models.planes import NUM_PLANES, attacks, decode, input_planes
 from surpass.models.policy import Policy, PolicyConfig, config_metadata, fold
 from surpass.train.adamw import EPSILON
@@ -262,7 +262,8 @@ class TestPassed:
                 passed = policy.passed(planes, moves_NL)
                 logits_NL, backward = passed.logits_NL, passed.backward
             else:
-                logits_NL = policy.chosen(policy.trunk(planes), moves_NL)
+                logits_NM = policy.head(policy.trunk(planes))
+                logits_NL = logits_NM.gather(1, moves_NL.clamp(min=0)).masked_fill(moves_NL < 0, -torch.inf)
                 backward = logits_NL.masked_fill(moves_NL < 0, 0.0).backward
             backward(slopes_NL.clone())
             gradients = {name: value.grad for name, value in policy.named_parameters()}
@@ -311,10 +312,10 @@ class TestPassed:
             torch.testing.assert_close(value.grad, 2 * once[name])
 
     @torch.no_grad()
-    @pytest.mark.parametrize("near", [policy_gradients._NEAR, 24, 1])
+    @pytest.mark.parametrize("near", [winograd._NEAR, 24, 1])
     def test_moves_without_gradients(self, trained, boards_NB, monkeypatch, near):
         """Of all positions at once, of some at a time, of each alone."""
-        monkeypatch.setattr(policy_gradients, "_NEAR", near)
+        monkeypatch.setattr(winograd, "_NEAR", near)
         policy, moves_NL = fold(trained), moves_of(boards_NB[:40])
         for count in (40, 0):
             planes = self.planes(boards_NB[:count])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from surpass.models import direct, winograd
-from surpass.models.winograd import convolve, convolve_backward, transformed
+from surpass.models.winograd import convolve, convolve_backward, filters
 
 SHAPES = [(1, 1, 1), (3, 4, 4), (2, 31, 8), (5, 7, 3), (32, 32, 32)]
 ROUNDING, OF_WEIGHTS = 3e-6, 6e-6
@@ -36,7 +36,7 @@ def single(value):
 
 
 def convolved(boards, weight, bias):
-    filter_POC = transformed(single(weight))
+    filter_POC = filters(single(weight))
     output, input_PTC = convolve(single(boards).flatten(0, 2), filter_POC, single(bias))
     return output.view(8, 8, boards.shape[2], len(bias)), input_PTC, filter_POC
 
@@ -59,9 +59,9 @@ def test_output(shape):
 def test_gradients(shape, layout):
     boards, weight, bias = some(*shape)
     laid = single(weight).contiguous(memory_format=layout)
-    output, input_PTC = convolve(single(boards).flatten(0, 2), transformed(laid), single(bias))
+    output, input_PTC = convolve(single(boards).flatten(0, 2), filters(laid), single(bias))
     slope = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
-    by_input, by_weight, by_bias = convolve_backward(slope, input_PTC, transformed(laid))
+    by_input, by_weight, by_bias = convolve_backward(slope, input_PTC, filters(laid))
 
     wanted = [torch.from_numpy(each).requires_grad_() for each in (boards, weight, bias)]
     exact = torch.conv2d(wanted[0].permute(2, 3, 0, 1), *wanted[1:], padding=1)
@@ -69,7 +69,7 @@ def test_gradients(shape, layout):
     found = by_input.view(boards.shape), by_weight, by_bias
     for ours, theirs, bound in zip(found, wanted, (ROUNDING, OF_WEIGHTS, ROUNDING), strict=True):
         assert furthest(ours, theirs.grad) < bound
-    assert convolve_backward(slope, input_PTC, transformed(laid), below=False)[0] is None
+    assert convolve_backward(slope, input_PTC, filters(laid), below=False)[0] is None
 
 
 def test_each_square_and_tap_alone():

@@ -1,6 +1,7 @@
 """3x3 convolutions of boards by the convolution library, there and back.
 
-Shape suffixes: C channels of the input, O of the output; boards are (N, channels, 8, 8), channels last.
+What its functions mean is told in `convolutions`. Features are boards, (N, C, 8, 8), channels last. Shape
+suffixes: R squares of all boards, C channels of the input, O of the output.
 """
 
 from __future__ import annotations
@@ -10,16 +11,47 @@ from torch import Tensor
 
 SIDE, SQUARES = 8, 64
 _ONES, _ZEROS = [1, 1], [0, 0]
+BY_SQUARE = False
 _backward = torch.ops.aten.convolution_backward.default
 
 
-def convolve(boards: Tensor, weight: Tensor, bias_O: Tensor) -> tuple[Tensor, Tensor]:
+def features(boards: Tensor) -> Tensor:
+    """Boards are features."""
+    return boards
+
+
+def boards(features: Tensor, count: int) -> Tensor:
+    """Features are boards."""
+    return features
+
+
+def rows(features: Tensor) -> Tensor:
+    """Features by square, (R, C), board by board."""
+    return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+
+
+def of_rows(rows_RC: Tensor) -> Tensor:
+    """The way back."""
+    return rows_RC.view(-1, SIDE, SIDE, rows_RC.shape[1]).permute(0, 3, 1, 2)
+
+
+def filters(weight: Tensor) -> Tensor:
+    """The weights themselves."""
+    return weight
+
+
+def num_at_once(channels: int) -> None:
+    """As many as there are."""
+    return
+
+
+def convolve(features: Tensor, filters: Tensor, bias_O: Tensor) -> tuple[Tensor, Tensor]:
     """`torch.conv2d` with padding of 1, and what `convolve_backward` takes, which is the input."""
-    return torch.conv2d(boards, weight, bias_O, padding=1), boards
+    return torch.conv2d(features, filters, bias_O, padding=1), features
 
 
 def convolve_backward(
-    slope: Tensor, boards: Tensor, weight: Tensor, *, below: bool = True
+    slope: Tensor, seen: Tensor, filters: Tensor, *, below: bool = True
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Gradients of a convolution, given that of a loss by its output.
 
@@ -29,6 +61,6 @@ def convolve_backward(
     """
     # That of the bias is left to a sum: the convolution library takes five times as long for it.
     by_input, by_weight, _ = _backward(
-        slope, boards, weight, None, _ONES, _ONES, _ONES, False, _ZEROS, 1, [below, True, False]
+        slope, seen, filters, None, _ONES, _ONES, _ONES, False, _ZEROS, 1, [below, True, False]
     )
     return by_input, by_weight, slope.sum((0, 2, 3))

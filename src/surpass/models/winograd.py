@@ -8,9 +8,10 @@ back through the same matrices.
 The points keep numbers near each other in size (Barabasz et al. 2020): rounding is 8e-7 of the values, where
 that of a direct convolution in float32 is 2e-7.
 
-Boards lie square by square, a row for each board at a1, then at b1, so that transforms are products of
-matrices, too. Shape suffixes: N boards, R squares of all boards (64 N), C channels of the input, O of the
-output, P 36 pairs of points (of files, then of ranks), T tiles of all boards (4 N).
+What its functions mean is told in `convolutions`. Features are rows, square by square, one for each board at
+a1, then at b1, so that transforms are products of matrices, too. Shape suffixes: N boards, R squares of all
+boards (64 N), C channels of the input, O of the output, P 36 pairs of points (of files, then of ranks), T
+tiles of all boards (4 N).
 
 Source:
     Winograd 1980; Lavin and Gray 2016, F(4x4, 3x3).
@@ -27,6 +28,10 @@ import torch
 from torch import Tensor
 
 from surpass.models.direct import SIDE, SQUARES
+
+BY_SQUARE = True
+_NEAR = 1024
+"""Numbers of a square, of some boards, that are still near in memory at the next layer."""
 
 _PROCESSORS = Path("/proc/cpuinfo")
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)  # and infinity, last
@@ -107,45 +112,71 @@ _INPUT, _OUTPUT, _FILTER = _Transform(_of_input()), _Transform(_of_output()), _o
 _FILTER_BACK = _FILTER.T.contiguous()
 
 
-def transformed(weight: Tensor) -> Tensor:
+def features(boards: Tensor) -> Tensor:
+    """Boards, (N, C, 8, 8), as rows."""
+    return boards.permute(2, 3, 0, 1).reshape(-1, boards.shape[1])
+
+
+def boards(features: Tensor, count: int) -> Tensor:
+    """The way back, channels last."""
+    squares = features.view(SIDE, SIDE, count, features.shape[1])
+    return squares.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def rows(features: Tensor) -> Tensor:
+    """Features are rows."""
+    return features
+
+
+def of_rows(rows_RC: Tensor) -> Tensor:
+    """Rows are features."""
+    return rows_RC
+
+
+def num_at_once(channels: int) -> int:
+    """So many that what a layer gives is near in memory at the next."""
+    return max(1, _NEAR // channels)
+
+
+def filters(weight: Tensor) -> Tensor:
     """The weights of a convolution, float32 (O, C, 3, 3), at pairs of points, (P, O, C)."""
     outputs, inputs, _, _ = weight.shape
     taps = weight.permute(0, 2, 3, 1).reshape(outputs, _TAPS**2, inputs)
     return torch.bmm(_FILTER.expand(outputs, -1, -1), taps).transpose(0, 1)
 
 
-def convolve(input_RC: Tensor, filter_POC: Tensor, bias_O: Tensor) -> tuple[Tensor, Tensor]:
+def convolve(features: Tensor, filters: Tensor, bias_O: Tensor) -> tuple[Tensor, Tensor]:
     """As `torch.conv2d` with padding of 1, to rounding.
 
     Args:
-        input_RC: The input, float32, contiguous.
-        filter_POC: The weights, `transformed`.
+        features: The input, float32 (R, C), contiguous.
+        filters: The weights at pairs of points, (P, O, C).
         bias_O: The bias.
 
     Returns:
         The output, (R, O), and the input at points, (P, T, C), which `convolve_backward` takes.
     """
-    input_PTC = _INPUT.there(input_RC)
-    output_PTO = torch.bmm(input_PTC, filter_POC.transpose(1, 2))
+    input_PTC = _INPUT.there(features)
+    output_PTO = torch.bmm(input_PTC, filters.transpose(1, 2))
     output_PTO[_AT_ONE].add_(bias_O)
     return _OUTPUT.back(output_PTO), input_PTC
 
 
 def convolve_backward(
-    slope_RO: Tensor, input_PTC: Tensor, filter_POC: Tensor, *, below: bool = True
+    slope: Tensor, seen: Tensor, filters: Tensor, *, below: bool = True
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Gradients of a convolution, given that of a loss by its output.
+    """Gradients of a convolution, given that of a loss by its output, (R, O).
 
     Returns:
         The gradient by the input, (R, C), or None if nothing `below` wants it; by the weights, (O, C, 3, 3),
         channels last; by the bias, (O).
     """
-    _, outputs, inputs = filter_POC.shape
-    slope_PTO = _OUTPUT.there(slope_RO)
-    by_filter_OPC = torch.bmm(slope_PTO.transpose(1, 2), input_PTC).transpose(0, 1)
+    _, outputs, inputs = filters.shape
+    slope_PTO = _OUTPUT.there(slope)
+    by_filter_OPC = torch.bmm(slope_PTO.transpose(1, 2), seen).transpose(0, 1)
     by_taps = torch.bmm(_FILTER_BACK.expand(outputs, -1, -1), by_filter_OPC)
     by_weight = by_taps.view(outputs, _TAPS, _TAPS, inputs).permute(0, 3, 1, 2)
-    by_input = _INPUT.back(torch.bmm(slope_PTO, filter_POC)) if below else None
+    by_input = _INPUT.back(torch.bmm(slope_PTO, filters)) if below else None
     return by_input, by_weight, slope_PTO[_AT_ONE].sum(0)
 
 
