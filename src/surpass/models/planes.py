@@ -13,6 +13,7 @@ from torch import Tensor
 
 from surpass.boards import NUM_CODES
 from surpass.geometry import ATTACKS, BETWEEN
+from surpass.legality import BISHOP, KING, QUEEN, ROOK
 
 NUM_PLANES = 31
 _MOST_OF_ONE_KIND = 2.0
@@ -27,8 +28,8 @@ class Position(NamedTuple):
     en_passant_N: Tensor
 
 
-# By code, and by code and origin.
-_SLIDES = torch.tensor([code % 6 in (3, 4, 5) for code in range(NUM_CODES)])
+# Which codes slide, and where a piece goes on an empty board, by code and origin.
+_SLIDES = torch.tensor([code % KING in (BISHOP, ROOK, QUEEN) for code in range(NUM_CODES)])
 _REACH = torch.from_numpy(ATTACKS).flatten(0, 1)
 _BETWEEN = torch.from_numpy(BETWEEN.view("int64"))
 _BITS = torch.ones(64, dtype=torch.int64) << torch.arange(64)

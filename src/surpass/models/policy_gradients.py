@@ -75,7 +75,8 @@ class Passed:
 def features(planes: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """The trunk's features of every square, float32 (N, C, 8, 8), channels last; as `Policy.trunk`."""
     network = _Network(weights)
-    found = [network.boards(network.trunk(piece, None), len(piece)) for (piece,) in network.pieces(planes)]
+    pieces, boards = network.pieces(planes), network.way.boards
+    found = [boards(network.trunk(piece, None), len(piece)) for (piece,) in pieces]
     return torch.cat(found).contiguous(memory_format=torch.channels_last)
 
 
@@ -111,10 +112,6 @@ class _Network:
         """Positions to go through together."""
         size = self.way.num_at_once(len(self.stem[2])) or max(1, len(rows[0]))
         return zip(*(torch.split(each, size) for each in rows), strict=True)
-
-    def boards(self, found: Tensor, count: int) -> Tensor:
-        """Features of so many positions, as `trunk` gives them, as boards."""
-        return self.way.boards(found, count)
 
     def logits(self, planes: Tensor, moves_NL: Tensor, *, kept: list[Any] | None) -> Tensor:
         """Logits of moves, (N, L)."""
@@ -155,7 +152,7 @@ class _Network:
             slope, of_block = self._backward_of_block(second, first, slope, below=lowest < start)
             found = [*of_block, *found]
         if lowest < _OF_STEM:
-            found = [*_backward_of_stem(kept.pop(), self.boards(slope, count)), *found]
+            found = [*_backward_of_stem(kept.pop(), self.way.boards(slope, count)), *found]
         kept.clear()
         return found
 
